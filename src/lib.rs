@@ -1,0 +1,1 @@
+//! Masked video distillation on any GPU that wgpu reaches.

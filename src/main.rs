@@ -1,0 +1,2 @@
+//! The `mvd` program.
+fn main() {}
