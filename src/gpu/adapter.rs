@@ -1,0 +1,186 @@
+//! Finding and opening an adapter.
+
+use std::sync::{Arc, Mutex};
+
+use super::error::{Error, Result};
+use super::tensor::ALIGN_WORDS;
+
+/// Which adapter to take.
+#[derive(Debug, Clone, Default)]
+pub struct AdapterChoice {
+    /// Index in `list_adapters`, or part of a name; none takes discrete, then integrated, then software.
+    pub adapter: Option<String>,
+    /// `vulkan`, `metal`, `dx12` or `gl`; none takes all but GL.
+    pub backend: Option<String>,
+}
+
+impl AdapterChoice {
+    /// The choice that `MVD_ADAPTER` and `MVD_BACKEND` state.
+    pub fn from_env() -> Self {
+        AdapterChoice { adapter: std::env::var("MVD_ADAPTER").ok(), backend: std::env::var("MVD_BACKEND").ok() }
+    }
+}
+
+/// What an adapter can do, as far as recording depends on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// Bytes of the largest storage binding.
+    pub max_binding: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer: u64,
+    /// Lanes of a subgroup where that is one fixed number and subgroup operations are there.
+    pub subgroup: Option<u32>,
+    /// The adapter is a CPU.
+    pub software: bool,
+}
+
+impl Caps {
+    /// WebGPU's default limits and no optional feature: what a dry run without an adapter plans for.
+    pub fn webgpu_default() -> Self {
+        let limits = wgpu::Limits::default();
+        Caps {
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            subgroup: None,
+            software: false,
+        }
+    }
+
+    /// Invocations that share a row in row-wise kernels: software adapters pay more for a barrier than for a row.
+    pub fn row_lanes(&self) -> u32 {
+        if self.software { 1 } else { 64 }
+    }
+
+    /// Words of one arena chunk at most.
+    pub(super) fn chunk_words(&self) -> usize {
+        // Indices in shaders are u32 and drivers misbehave near 4 GiB: a quarter of that is plenty.
+        let bytes = self.max_binding.min(self.max_buffer).min(1 << 30) as usize;
+        bytes / 4 / ALIGN_WORDS * ALIGN_WORDS
+    }
+}
+
+/// An opened adapter.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) info: wgpu::AdapterInfo,
+    pub(super) limits: wgpu::Limits,
+    pub(super) lost: Arc<Mutex<Option<String>>>,
+    caps: Caps,
+}
+
+fn backends(choice: &AdapterChoice) -> Result<wgpu::Backends> {
+    let Some(name) = &choice.backend else { return Ok(wgpu::Backends::PRIMARY) };
+    match name.to_ascii_lowercase().as_str() {
+        "vulkan" => Ok(wgpu::Backends::VULKAN),
+        "metal" => Ok(wgpu::Backends::METAL),
+        "dx12" => Ok(wgpu::Backends::DX12),
+        "gl" => Ok(wgpu::Backends::GL),
+        _ => Err(Error::UnknownAdapter {
+            wanted: format!("--backend {name}"),
+            found: "backends vulkan, metal, dx12, gl".into(),
+        }),
+    }
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({:?}, {:?}, {} {})", info.name, info.backend, info.device_type, info.driver, info.driver_info)
+}
+
+fn find(choice: &AdapterChoice) -> Result<Vec<wgpu::Adapter>> {
+    let backends = backends(choice)?;
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut found = pollster::block_on(instance.enumerate_adapters(backends));
+    let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    found.sort_by_key(rank);
+    Ok(found)
+}
+
+/// One line an adapter, in order of preference.
+pub fn list_adapters(choice: &AdapterChoice) -> Result<Vec<String>> {
+    Ok(find(choice)?.iter().map(|a| describe(&a.get_info())).collect())
+}
+
+impl Gpu {
+    /// Finds and opens the adapter, with all limits it has.
+    ///
+    /// # Errors
+    /// No adapter, none that matches, or one that does not open.
+    pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
+        let mut found = find(choice)?;
+        if found.is_empty() {
+            let filter = choice.backend.as_ref().map(|b| format!(" for backend {b}")).unwrap_or_default();
+            return Err(Error::NoAdapter { filter });
+        }
+        let index = match &choice.adapter {
+            None => 0,
+            Some(wanted) => {
+                let by_index = wanted.parse::<usize>().ok().filter(|&i| i < found.len());
+                let lower = wanted.to_lowercase();
+                let by_name = || found.iter().position(|a| describe(&a.get_info()).to_lowercase().contains(&lower));
+                by_index.or_else(by_name).ok_or_else(|| {
+                    let names = found.iter().enumerate().map(|(i, a)| format!("{i}: {}", describe(&a.get_info())));
+                    Error::UnknownAdapter { wanted: wanted.clone(), found: names.collect::<Vec<_>>().join("; ") }
+                })?
+            }
+        };
+        Self::open_adapter(&found.swap_remove(index))
+    }
+
+    fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
+        let info = adapter.get_info();
+        let limits = adapter.limits();
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wanted;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("mvd"),
+            required_features: features,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::Open { adapter: info.name.clone(), reason: e.to_string() })?;
+        let lost = Arc::new(Mutex::new(None));
+        let sink = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, message| {
+            if let Ok(mut lost) = sink.lock() {
+                *lost = Some(format!("{reason:?}: {message}"));
+            }
+        });
+        let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(wgpu::Features::SUBGROUP);
+        let caps = Caps {
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            subgroup: fixed.then_some(info.subgroup_min_size),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+        };
+        Ok(Gpu { device, queue, info, limits, lost, caps })
+    }
+
+    /// What recordings for this adapter may rely on.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Name, backend, type and driver in one line.
+    pub fn describe(&self) -> String {
+        describe(&self.info)
+    }
+
+    /// The loss of the device as an error, if it was lost.
+    pub(super) fn check_lost(&self) -> Result<()> {
+        match self.lost.lock().ok().and_then(|lost| lost.clone()) {
+            Some(reason) => Err(Error::Lost { reason }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! From a plan to buffers, pipelines and bind groups, once.
+
+use std::collections::{HashMap, HashSet};
+
+use super::StepValues;
+use super::adapter::Gpu;
+use super::engine::EngineOptions;
+use super::error::{Error, Result};
+use super::plan::Plan;
+use super::recorder::{Command, Dispatch};
+use super::shader::{BindingKind, Entry, Shader};
+use super::tensor::{Arena, Home, Tensor};
+
+/// Bytes between the `params` of two dispatches in their common buffer: WebGPU's uniform offset alignment.
+const PARAMS_STRIDE: usize = 256;
+
+/// Buffers by where tensors live.
+pub(super) struct Buffers {
+    pub slots: Vec<wgpu::Buffer>,
+    pub host: HashMap<Tensor, wgpu::Buffer>,
+    pub arenas: HashMap<(usize, usize, Arena), wgpu::Buffer>,
+    pub params: wgpu::Buffer,
+    pub step: wgpu::Buffer,
+}
+
+impl Buffers {
+    /// The buffer a tensor lives in and its first byte there.
+    pub fn locate(&self, plan: &Plan, tensor: Tensor) -> Option<(&wgpu::Buffer, u64)> {
+        match plan.info(tensor).home {
+            Home::Transient => plan.slots.of[tensor.0 as usize].map(|slot| (&self.slots[slot], 0)),
+            Home::Host => self.host.get(&tensor).map(|b| (b, 0)),
+            Home::Arena { set, chunk, arena, offset } => {
+                self.arenas.get(&(set.0, chunk, arena)).map(|b| (b, 4 * offset as u64))
+            }
+        }
+    }
+}
+
+struct Allocator<'a> {
+    gpu: &'a Gpu,
+    total: u64,
+}
+
+impl Allocator<'_> {
+    fn buffer(&mut self, label: &str, bytes: usize, extra: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = bytes.max(16).next_multiple_of(16) as u64;
+        let gpu = self.gpu;
+        if size > gpu.limits.max_buffer_size {
+            return Err(Error::Limit {
+                what: format!("tensor {label}"),
+                needed: size,
+                limit: gpu.limits.max_buffer_size,
+                unit: "bytes",
+                name: "max_buffer_size",
+                adapter: gpu.info.name.clone(),
+            });
+        }
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST | extra,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(Error::OutOfMemory {
+                what: label.to_owned(),
+                bytes: size,
+                allocated: self.total,
+                adapter: gpu.info.name.clone(),
+            });
+        }
+        self.total += size;
+        Ok(buffer)
+    }
+}
+
+pub(super) fn allocate(gpu: &Gpu, plan: &Plan) -> Result<Buffers> {
+    let mut allocator = Allocator { gpu, total: 0 };
+    let storage = wgpu::BufferUsages::STORAGE;
+    let uniform = wgpu::BufferUsages::UNIFORM;
+    let mut largest: Vec<Option<usize>> = vec![None; plan.slots.bytes.len()];
+    for (index, slot) in plan.slots.of.iter().enumerate() {
+        if let Some(slot) = *slot {
+            let bytes = |t: usize| plan.tensors[t].bytes();
+            largest[slot] = Some(largest[slot].map_or(index, |t| if bytes(index) > bytes(t) { index } else { t }));
+        }
+    }
+    let mut slots = Vec::new();
+    for (bytes, tensor) in plan.slots.bytes.iter().zip(&largest) {
+        let label = tensor.map(|t| plan.tensors[t].name.as_str()).unwrap_or("slot");
+        slots.push(allocator.buffer(label, *bytes, storage)?);
+    }
+    let mut host = HashMap::new();
+    for (index, info) in plan.tensors.iter().enumerate() {
+        if info.home == Home::Host {
+            host.insert(Tensor(index as u32), allocator.buffer(&info.name, info.bytes(), storage)?);
+        }
+    }
+    let mut arenas = HashMap::new();
+    for (set_index, set) in plan.sets.iter().enumerate() {
+        let kinds = [Arena::Weight, Arena::Grad, Arena::Moment1, Arena::Moment2];
+        let kinds = if set.trainable { &kinds[..] } else { &kinds[..1] };
+        for (chunk, words) in set.chunks.iter().enumerate() {
+            for &arena in kinds {
+                let label = format!("{} {arena:?} {chunk}", set.name);
+                arenas.insert((set_index, chunk, arena), allocator.buffer(&label, 4 * words, storage)?);
+            }
+        }
+    }
+    let dispatches = dispatches(plan).count();
+    let params = allocator.buffer("params", (dispatches * PARAMS_STRIDE).max(PARAMS_STRIDE), uniform)?;
+    let step = allocator.buffer("step", size_of::<StepValues>(), uniform)?;
+    Ok(Buffers { slots, host, arenas, params, step })
+}
+
+pub(super) fn dispatches(plan: &Plan) -> impl Iterator<Item = &Dispatch> {
+    plan.nodes.iter().flat_map(|n| &n.commands).filter_map(|c| match c {
+        Command::Dispatch(d) => Some(d),
+        Command::Clear(_) => None,
+    })
+}
+
+/// Writes the plan's constants and the `params` of every dispatch.
+pub(super) fn upload(gpu: &Gpu, plan: &Plan, buffers: &Buffers) {
+    for (tensor, bytes) in &plan.constants {
+        if let Some(buffer) = buffers.host.get(tensor) {
+            gpu.queue.write_buffer(buffer, 0, bytes);
+        }
+    }
+    let mut all = Vec::new();
+    for dispatch in dispatches(plan) {
+        all.extend_from_slice(&dispatch.params);
+        all.resize(all.len().next_multiple_of(PARAMS_STRIDE), 0);
+        if dispatch.params.is_empty() {
+            all.resize(all.len() + PARAMS_STRIDE, 0);
+        }
+    }
+    gpu.queue.write_buffer(&buffers.params, 0, &all);
+}
+
+/// What makes two dispatches share a pipeline.
+type PipelineKey = (&'static str, &'static str, Vec<(&'static str, u64)>);
+
+fn key(dispatch: &Dispatch) -> PipelineKey {
+    let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
+    (dispatch.shader.name, dispatch.entry.name, constants)
+}
+
+fn layout(gpu: &Gpu, shader: &Shader, entry: &Entry) -> wgpu::BindGroupLayout {
+    let entries = entry.bindings.iter().map(|binding| wgpu::BindGroupLayoutEntry {
+        binding: binding.slot,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: match binding.kind {
+                BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
+                BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
+                BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+            },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    });
+    let entries: Vec<_> = entries.collect();
+    gpu.device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(shader.name), entries: &entries })
+}
+
+fn module(gpu: &Gpu, shader: &Shader, options: &EngineOptions) -> wgpu::ShaderModule {
+    let source = wgpu::ShaderSource::Wgsl(shader.source.into());
+    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.name), source };
+    if options.checked {
+        return gpu.device.create_shader_module(descriptor);
+    }
+    // SAFETY: every store and load of the shaders is guarded by sizes that recording derives from the bound tensors'
+    // shapes, and loops end by counters; the tests run every kernel at sizes that divide nothing, checked as well.
+    unsafe { gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+}
+
+/// Runs `work` with validation errors turned into an error that names `what`.
+fn scoped<T>(gpu: &Gpu, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let value = work();
+    match pollster::block_on(scope.pop()) {
+        Some(reason) => Err(Error::Refused { what: what.to_owned(), reason: reason.to_string() }),
+        None => Ok(value),
+    }
+}
+
+/// One pipeline a distinct kernel, built in parallel.
+pub(super) struct Pipelines(HashMap<PipelineKey, (wgpu::ComputePipeline, wgpu::BindGroupLayout)>);
+
+impl Pipelines {
+    pub fn get(&self, dispatch: &Dispatch) -> Option<&(wgpu::ComputePipeline, wgpu::BindGroupLayout)> {
+        self.0.get(&key(dispatch))
+    }
+}
+
+pub(super) fn pipelines(gpu: &Gpu, plan: &Plan, options: &EngineOptions) -> Result<Pipelines> {
+    use rayon::prelude::*;
+    let mut seen = HashSet::new();
+    let distinct: Vec<&Dispatch> = dispatches(plan).filter(|d| seen.insert(key(d))).collect();
+    let names: HashSet<&str> = distinct.iter().map(|d| d.shader.name).collect();
+    let mut modules = HashMap::new();
+    for name in names {
+        if let Some(shader) = Shader::named(name) {
+            modules.insert(name, scoped(gpu, &format!("shader {name}"), || module(gpu, shader, options))?);
+        }
+    }
+    let build = |dispatch: &&Dispatch| {
+        let what = format!("kernel {}/{}", dispatch.shader.name, dispatch.entry.name);
+        scoped(gpu, &what, || {
+            let bind_layout = layout(gpu, dispatch.shader, dispatch.entry);
+            let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&what),
+                bind_group_layouts: &[Some(&bind_layout)],
+                immediate_size: 0,
+            });
+            let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&what),
+                layout: Some(&pipeline_layout),
+                module: &modules[dispatch.shader.name],
+                entry_point: Some(dispatch.entry.name),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &dispatch.constants,
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            });
+            (key(dispatch), (pipeline, bind_layout))
+        })
+    };
+    Ok(Pipelines(distinct.par_iter().map(build).collect::<Result<HashMap<_, _>>>()?))
+}
+
+fn check_limits(gpu: &Gpu, plan: &Plan, node: &str, dispatch: &Dispatch) -> Result<()> {
+    let kernel = || format!("{node} ({}/{})", dispatch.shader.name, dispatch.entry.name);
+    let limit = |what, needed, limit, unit, name| Error::Limit {
+        what,
+        needed,
+        limit,
+        unit,
+        name,
+        adapter: gpu.info.name.clone(),
+    };
+    let most = gpu.limits.max_compute_workgroups_per_dimension;
+    if let Some(&groups) = dispatch.groups.iter().find(|&&g| g > most) {
+        let name = "max_compute_workgroups_per_dimension";
+        return Err(limit(kernel(), groups.into(), most.into(), "workgroups", name));
+    }
+    let most = gpu.limits.max_storage_buffer_binding_size;
+    for (_, tensor) in &dispatch.binds {
+        let info = plan.info(*tensor);
+        let bytes = info.bytes() as u64;
+        if bytes > most {
+            let what = format!("tensor {} {:?} of {}", info.name, info.shape, kernel());
+            return Err(limit(what, bytes, most, "bytes", "max_storage_buffer_binding_size"));
+        }
+    }
+    Ok(())
+}
+
+/// The bind group of every dispatch, in the plan's order.
+pub(super) fn bind_groups(
+    gpu: &Gpu,
+    plan: &Plan,
+    buffers: &Buffers,
+    built: &Pipelines,
+) -> Result<Vec<wgpu::BindGroup>> {
+    let mut groups = Vec::new();
+    for node in &plan.nodes {
+        for command in &node.commands {
+            let Command::Dispatch(dispatch) = command else { continue };
+            check_limits(gpu, plan, node.name, dispatch)?;
+            let offset = groups.len() * PARAMS_STRIDE;
+            let group = scoped(gpu, node.name, || bind_group(gpu, plan, buffers, built, dispatch, offset))?;
+            groups.push(group.ok_or_else(|| Error::Refused {
+                what: node.name.to_owned(),
+                reason: format!("{}/{} binds a tensor that has no memory", dispatch.shader.name, dispatch.entry.name),
+            })?);
+        }
+    }
+    Ok(groups)
+}
+
+fn bind_group(
+    gpu: &Gpu,
+    plan: &Plan,
+    buffers: &Buffers,
+    built: &Pipelines,
+    dispatch: &Dispatch,
+    params_offset: usize,
+) -> Option<wgpu::BindGroup> {
+    let (_, layout) = built.get(dispatch)?;
+    let mut entries = Vec::new();
+    for binding in dispatch.entry.bindings {
+        let (buffer, offset, size) = match (binding.kind, binding.name) {
+            (BindingKind::Uniform, "step") => (&buffers.step, 0, size_of::<StepValues>() as u64),
+            (BindingKind::Uniform, _) => (&buffers.params, params_offset as u64, dispatch.params.len() as u64),
+            _ => {
+                let (_, tensor) = dispatch.binds.iter().find(|(slot, _)| *slot == binding.slot)?;
+                let (buffer, offset) = buffers.locate(plan, *tensor)?;
+                (buffer, offset, plan.info(*tensor).bytes() as u64)
+            }
+        };
+        let resource =
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: size.try_into().ok() });
+        entries.push(wgpu::BindGroupEntry { binding: binding.slot, resource });
+    }
+    let descriptor = wgpu::BindGroupDescriptor { label: Some(dispatch.entry.name), layout, entries: &entries };
+    Some(gpu.device.create_bind_group(&descriptor))
+}

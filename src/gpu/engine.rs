@@ -1,0 +1,423 @@
+//! A compiled plan: running a phase writes a uniform and submits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use super::StepValues;
+use super::adapter::Gpu;
+use super::compile::{self, Buffers};
+use super::error::{Error, Result};
+use super::plan::Plan;
+use super::recorder::{Command, Phase};
+use super::reference::decode;
+use super::tensor::{Arena, Dtype, Param, ParamSet, Tensor};
+
+/// Seconds of work a submission should hold: far below every desktop watchdog.
+const SUBMISSION_SECONDS: f64 = 0.2;
+/// Cost of a submission before the adapter's speed is known: a tenth of a second on a slow laptop GPU.
+const FIRST_BUDGET: f64 = 5e9;
+/// Runs of each engine that are timed submission by submission.
+const CALIBRATION_RUNS: usize = 3;
+
+/// How an engine is built.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Bounds-check every access in the shaders; for tests of the guards.
+    pub checked: bool,
+}
+
+enum Action {
+    Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, workgroups: [u32; 3] },
+    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
+}
+
+struct CompiledNode {
+    actions: Vec<Action>,
+    cost: f64,
+}
+
+struct Pending {
+    staging: wgpu::Buffer,
+    done: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    tensor: Tensor,
+}
+
+/// A plan compiled for one adapter, with its memory.
+pub struct Engine {
+    gpu: Arc<Gpu>,
+    plan: Plan,
+    buffers: Buffers,
+    nodes: Vec<CompiledNode>,
+    pending: VecDeque<Pending>,
+    spare: Vec<wgpu::Buffer>,
+    budget: f64,
+    runs: usize,
+    submissions: usize,
+}
+
+/// How far one output of one node is from its CPU twin.
+#[derive(Debug, Clone)]
+pub struct NodeError {
+    /// Node name.
+    pub node: &'static str,
+    /// Output tensor.
+    pub tensor: String,
+    /// Largest absolute difference.
+    pub absolute: f64,
+    /// The same as a share of the largest value of the reference.
+    pub relative: f64,
+}
+
+impl Engine {
+    /// Allocates, builds pipelines and bind groups, uploads constants.
+    ///
+    /// # Errors
+    /// A limit that a tensor or dispatch breaks, memory that is not there, a kernel that the driver refuses.
+    pub fn new(gpu: &Arc<Gpu>, plan: Plan, options: &EngineOptions) -> Result<Engine> {
+        let buffers = compile::allocate(gpu, &plan)?;
+        let pipelines = compile::pipelines(gpu, &plan, options)?;
+        let mut groups = compile::bind_groups(gpu, &plan, &buffers, &pipelines)?.into_iter();
+        let mut nodes = Vec::new();
+        for node in &plan.nodes {
+            let mut actions = Vec::new();
+            for command in &node.commands {
+                let action = match command {
+                    Command::Dispatch(d) => pipelines.get(d).zip(groups.next()).map(|((pipeline, _), group)| {
+                        Action::Dispatch { pipeline: pipeline.clone(), group, workgroups: d.groups }
+                    }),
+                    Command::Clear(t) => buffers.locate(&plan, *t).map(|(buffer, offset)| Action::Clear {
+                        buffer: buffer.clone(),
+                        offset,
+                        bytes: plan.info(*t).bytes() as u64,
+                    }),
+                };
+                actions.extend(action);
+            }
+            let touched: usize = node.bound().map(|t| plan.info(t).len()).sum();
+            nodes.push(CompiledNode { actions, cost: node.flops + 8.0 * touched as f64 });
+        }
+        compile::upload(gpu, &plan, &buffers);
+        gpu.check_lost()?;
+        let gpu = Arc::clone(gpu);
+        let (pending, spare) = (VecDeque::new(), Vec::new());
+        Ok(Engine { gpu, plan, buffers, nodes, pending, spare, budget: FIRST_BUDGET, runs: 0, submissions: 0 })
+    }
+
+    /// The plan that was compiled.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Element type of a tensor.
+    pub fn dtype(&self, tensor: Tensor) -> Dtype {
+        self.plan.info(tensor).dtype
+    }
+
+    /// Submissions made so far.
+    pub fn submissions(&self) -> usize {
+        self.submissions
+    }
+
+    // ---- running
+
+    /// Runs one phase with these scalars; returns when it is submitted, not when it is done.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn run(&mut self, phase: Phase, step: &StepValues) -> Result<()> {
+        self.gpu.queue.write_buffer(&self.buffers.step, 0, bytemuck::bytes_of(step));
+        let range = self.plan.phase(phase);
+        let calibrate = self.runs < CALIBRATION_RUNS;
+        let (mut start, mut rate) = (range.start, 0f64);
+        while start < range.end {
+            let (mut end, mut cost) = (start, 0.0);
+            while end < range.end && (end == start || cost + self.nodes[end].cost <= self.budget) {
+                cost += self.nodes[end].cost;
+                end += 1;
+            }
+            let clock = Instant::now();
+            self.submit(start..end);
+            if calibrate {
+                self.wait()?;
+                rate = rate.max(cost / clock.elapsed().as_secs_f64().max(1e-6));
+            }
+            start = end;
+        }
+        if calibrate && phase == Phase::Micro && !range.is_empty() {
+            self.runs += 1;
+            self.budget = (rate * SUBMISSION_SECONDS).max(1e6);
+        }
+        self.gpu.check_lost()
+    }
+
+    fn submit(&mut self, nodes: std::ops::Range<usize>) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut actions = self.nodes[nodes].iter().flat_map(|n| &n.actions).peekable();
+        while let Some(action) = actions.peek() {
+            if let Action::Clear { buffer, offset, bytes } = action {
+                encoder.clear_buffer(buffer, *offset, Some(*bytes));
+                actions.next();
+                continue;
+            }
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            while let Some(Action::Dispatch { pipeline, group, workgroups: [x, y, z] }) = actions.peek() {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, group, &[]);
+                pass.dispatch_workgroups(*x, *y, *z);
+                actions.next();
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        self.submissions += 1;
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.gpu.device.poll(wgpu::PollType::wait_indefinitely());
+        polled.map_err(|e| Error::Lost { reason: e.to_string() })?;
+        self.gpu.check_lost()
+    }
+
+    /// Runs every node of a phase alone and compares its outputs with its CPU twin, fed with the GPU's own inputs.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn run_checked(&mut self, phase: Phase, step: &StepValues) -> Result<Vec<NodeError>> {
+        self.gpu.queue.write_buffer(&self.buffers.step, 0, bytemuck::bytes_of(step));
+        let mut errors = Vec::new();
+        for index in self.plan.phase(phase) {
+            let (inputs, outputs) = (self.plan.nodes[index].inputs.clone(), self.plan.nodes[index].outputs.clone());
+            let before = inputs.iter().map(|&t| self.read_f64(t)).collect::<Result<Vec<_>>>()?;
+            let prior = outputs.iter().map(|&t| self.read_f64(t)).collect::<Result<Vec<_>>>()?;
+            self.submit(index..index + 1);
+            self.wait()?;
+            let expected = self.plan.run_twin(index, &before, prior, step);
+            for (&tensor, expected) in outputs.iter().zip(&expected) {
+                let got = self.read_f64(tensor)?;
+                errors.push(compare(self.plan.nodes[index].name, &self.plan.info(tensor).name, &got, expected));
+            }
+        }
+        Ok(errors)
+    }
+
+    /// Seconds each node of a phase takes alone, by node name: submitted and waited for one by one.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn time_nodes(&mut self, phase: Phase) -> Result<Vec<(&'static str, f64)>> {
+        let mut times = Vec::new();
+        for index in self.plan.phase(phase) {
+            self.wait()?;
+            let clock = Instant::now();
+            self.submit(index..index + 1);
+            self.wait()?;
+            times.push((self.plan.nodes[index].name, clock.elapsed().as_secs_f64()));
+        }
+        Ok(times)
+    }
+
+    // ---- host data
+
+    fn locate(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, u64)> {
+        self.buffers.locate(&self.plan, tensor).ok_or_else(|| Error::Refused {
+            what: format!("access to tensor {}", self.plan.info(tensor).name),
+            reason: "no node of the plan touches it, so it has no memory".into(),
+        })
+    }
+
+    /// Writes a whole tensor from bytes as they lie in memory.
+    ///
+    /// # Errors
+    /// Another number of bytes than the tensor's.
+    pub fn write_bytes(&self, tensor: Tensor, bytes: &[u8]) -> Result<()> {
+        let info = self.plan.info(tensor);
+        let expected = info.len() * info.dtype.bytes();
+        if bytes.len() != expected {
+            return Err(Error::Size { tensor: info.name.clone(), expected, got: bytes.len() });
+        }
+        let (buffer, offset) = self.locate(tensor)?;
+        let whole = bytes.len() / 4 * 4;
+        self.gpu.queue.write_buffer(buffer, offset, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut last = [0; 4];
+            last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.gpu.queue.write_buffer(buffer, offset + whole as u64, &last);
+        }
+        Ok(())
+    }
+
+    /// Writes a whole tensor.
+    ///
+    /// # Errors
+    /// Another number of elements than the tensor's.
+    pub fn write<T: bytemuck::Pod>(&self, tensor: Tensor, values: &[T]) -> Result<()> {
+        self.write_bytes(tensor, bytemuck::cast_slice(values))
+    }
+
+    fn stage(&mut self, tensor: Tensor) -> Result<Pending> {
+        let bytes = self.plan.info(tensor).bytes() as u64;
+        let spare = self.spare.iter().position(|b| b.size() == bytes).map(|i| self.spare.swap_remove(i));
+        let staging = spare.unwrap_or_else(|| {
+            self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        let (buffer, offset) = self.locate(tensor)?;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        self.gpu.queue.submit([encoder.finish()]);
+        let (sender, done) = channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only when the engine is.
+            let _ = sender.send(result);
+        });
+        Ok(Pending { staging, done, tensor })
+    }
+
+    fn collect(&mut self, pending: Pending) -> Result<Vec<u8>> {
+        let lost = |reason: String| Error::Lost { reason };
+        loop {
+            match pending.done.try_recv() {
+                Ok(result) => {
+                    result.map_err(|e| lost(e.to_string()))?;
+                    break;
+                }
+                Err(_) => self.wait()?,
+            }
+        }
+        let info = self.plan.info(pending.tensor);
+        let bytes = {
+            let view = pending.staging.slice(..).get_mapped_range().map_err(|e| lost(e.to_string()))?;
+            view[..info.len() * info.dtype.bytes()].to_vec()
+        };
+        pending.staging.unmap();
+        self.spare.push(pending.staging);
+        Ok(bytes)
+    }
+
+    /// Reads a tensor's bytes, waiting for the GPU.
+    ///
+    /// # Errors
+    /// The device was lost, or the tensor has no memory.
+    pub fn read_bytes(&mut self, tensor: Tensor) -> Result<Vec<u8>> {
+        let pending = self.stage(tensor)?;
+        let bytes = self.collect(pending)?;
+        // Only the small, repeated readbacks of `fetch_later` are worth keeping.
+        self.spare.retain(|b| b.size() <= 4096);
+        Ok(bytes)
+    }
+
+    /// Reads an f32 tensor, waiting for the GPU.
+    ///
+    /// # Errors
+    /// The device was lost, or the tensor has no memory.
+    pub fn read(&mut self, tensor: Tensor) -> Result<Vec<f32>> {
+        Ok(bytemuck::pod_collect_to_vec(&self.read_bytes(tensor)?))
+    }
+
+    fn read_f64(&mut self, tensor: Tensor) -> Result<Vec<f64>> {
+        let bytes = self.read_bytes(tensor)?;
+        let info = self.plan.info(tensor);
+        Ok(decode(info.dtype, &bytes, info.len()))
+    }
+
+    /// Asks for a small f32 tensor's value as of now, to be had from `fetch_next` without draining the queue.
+    ///
+    /// # Errors
+    /// The tensor has no memory.
+    pub fn fetch_later(&mut self, tensor: Tensor) -> Result<()> {
+        let pending = self.stage(tensor)?;
+        self.pending.push_back(pending);
+        Ok(())
+    }
+
+    /// How many `fetch_later` were not yet taken.
+    pub fn fetches(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The oldest value asked for; waits for it if need be.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn fetch_next(&mut self) -> Result<Option<Vec<f32>>> {
+        let Some(pending) = self.pending.pop_front() else { return Ok(None) };
+        Ok(Some(bytemuck::pod_collect_to_vec(&self.collect(pending)?)))
+    }
+
+    // ---- parameters
+
+    /// The parameters of a set.
+    pub fn params(&self, set: ParamSet) -> &[Param] {
+        &self.plan.sets[set.0].params
+    }
+
+    /// Writes an arena of a set: for each part of each parameter, the values that `source` has for its name.
+    ///
+    /// # Errors
+    /// A part that `source` does not have, or has in another size.
+    pub fn write_params<'a>(
+        &self,
+        set: ParamSet,
+        arena: Arena,
+        source: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<()> {
+        for param in &self.plan.sets[set.0].params {
+            for (name, shape, first) in &param.parts {
+                let values = source(name)
+                    .ok_or_else(|| Error::NoParam { set: self.plan.sets[set.0].name.clone(), name: name.clone() })?;
+                let expected = 4 * shape.iter().product::<usize>();
+                if expected != 4 * values.len() {
+                    return Err(Error::Size { tensor: name.clone(), expected, got: 4 * values.len() });
+                }
+                if let Some(buffer) = self.buffers.arenas.get(&(set.0, param.chunk, arena)) {
+                    let offset = 4 * (param.offset + first) as u64;
+                    self.gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an arena of a trainable set: `(name, shape, values)` of every part.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn read_params(&mut self, set: ParamSet, arena: Arena) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+        let index = match arena {
+            Arena::Weight => 0,
+            Arena::Grad => 1,
+            Arena::Moment1 => 2,
+            Arena::Moment2 => 3,
+        };
+        let whole = self.plan.sets[set.0].whole.clone();
+        let chunks = whole.iter().map(|c| self.read(c[index])).collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for param in &self.plan.sets[set.0].params {
+            for (name, shape, first) in &param.parts {
+                let start = param.offset + first;
+                let values = chunks[param.chunk][start..start + shape.iter().product::<usize>()].to_vec();
+                all.push((name.clone(), shape.clone(), values));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The largest difference, absolute and as a share of the largest expected value; NaN counts as infinite.
+fn compare(node: &'static str, tensor: &str, got: &[f64], expected: &[f64]) -> NodeError {
+    let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+    let absolute = got.iter().zip(expected).fold(0f64, |m, (g, e)| {
+        let d = (g - e).abs();
+        if d.is_nan() { f64::INFINITY } else { m.max(d) }
+    });
+    NodeError { node, tensor: tensor.to_owned(), absolute, relative: absolute / largest.max(1e-30) }
+}

@@ -1,0 +1,124 @@
+//! A finished recording: memory planned, costs known, nothing on the GPU yet.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::recorder::{Command, Node, Phase, Recorder};
+use super::slots::{self, Slots};
+use super::tensor::{Home, Info, Set, Tensor};
+
+impl Node {
+    /// Every tensor its commands bind.
+    pub(super) fn bound(&self) -> impl Iterator<Item = Tensor> + '_ {
+        self.commands.iter().flat_map(|command| match command {
+            Command::Dispatch(d) => d.binds.iter().map(|(_, t)| *t).collect::<Vec<_>>(),
+            Command::Clear(t) => vec![*t],
+        })
+    }
+}
+
+/// A recording with its memory plan; see `Recorder`.
+pub struct Plan {
+    pub(super) tensors: Vec<Info>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) sets: Vec<Set>,
+    pub(super) constants: Vec<(Tensor, Vec<u8>)>,
+    pub(super) slots: Slots,
+}
+
+impl Plan {
+    /// Ends a recording and plans its memory.
+    pub fn new(recorder: Recorder) -> Plan {
+        let Recorder { tensors, mut nodes, sets, constants, .. } = recorder;
+        nodes.sort_by_key(|n| n.phase);
+        let mut plan = Plan { tensors, nodes, sets, constants, slots: Slots::default() };
+        plan.slots = slots::plan(&plan);
+        plan
+    }
+
+    pub(super) fn info(&self, tensor: Tensor) -> &Info {
+        &self.tensors[tensor.0 as usize]
+    }
+
+    /// Indices of the nodes of a phase.
+    pub(super) fn phase(&self, phase: Phase) -> std::ops::Range<usize> {
+        let start = self.nodes.partition_point(|n| n.phase < phase);
+        start..self.nodes.partition_point(|n| n.phase <= phase)
+    }
+
+    /// What the plan costs, by part.
+    pub fn summary(&self) -> PlanSummary {
+        let mut summary = PlanSummary { planned: self.slots.bytes.iter().sum(), ..PlanSummary::default() };
+        for (index, info) in self.tensors.iter().enumerate() {
+            match info.home {
+                Home::Transient if self.slots.of[index].is_some() => summary.unplanned += info.bytes(),
+                Home::Host => summary.inputs += info.bytes(),
+                _ => {}
+            }
+        }
+        for set in &self.sets {
+            let elements: usize = set.params.iter().flat_map(|p| &p.parts).map(|p| p.1.iter().product::<usize>()).sum();
+            let copies = if set.trainable { 4 } else { 1 };
+            let bytes = 4 * copies * set.chunks.iter().sum::<usize>();
+            summary.sets.push((set.name.clone(), elements, bytes));
+        }
+        for node in &self.nodes {
+            let dispatches = node.commands.iter().filter(|c| matches!(c, Command::Dispatch(_))).count();
+            let entry = summary.operations.entry(node.name).or_default();
+            entry.0 += dispatches;
+            entry.1 += node.flops;
+            summary.dispatches += dispatches;
+            summary.flops += node.flops;
+        }
+        summary
+    }
+}
+
+/// Costs of a plan.
+#[derive(Debug, Clone, Default)]
+pub struct PlanSummary {
+    /// Bytes of all slots that transient tensors share.
+    pub planned: usize,
+    /// Bytes of all transient tensors, were each to have its own.
+    pub unplanned: usize,
+    /// Bytes of inputs and constants.
+    pub inputs: usize,
+    /// `(name, parameters, bytes with gradients and moments)` of each parameter set.
+    pub sets: Vec<(String, usize, usize)>,
+    /// `(dispatches, FLOPs)` of each operation.
+    pub operations: BTreeMap<&'static str, (usize, f64)>,
+    /// Dispatches of a step of one micro-batch.
+    pub dispatches: usize,
+    /// Floating-point operations of a step of one micro-batch.
+    pub flops: f64,
+}
+
+impl PlanSummary {
+    /// Bytes of everything the plan allocates.
+    pub fn total_bytes(&self) -> usize {
+        self.planned + self.inputs + self.sets.iter().map(|s| s.2).sum::<usize>()
+    }
+}
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
+impl fmt::Display for PlanSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<34}{:>14}{:>14}", "parameters", "count", "MiB")?;
+        for (name, elements, bytes) in &self.sets {
+            writeln!(f, "  {name:<32}{elements:>14}{:>14.1}", mib(*bytes))?;
+        }
+        writeln!(f, "{:<34}{:>14}{:>14}", "memory", "", "MiB")?;
+        writeln!(f, "  {:<46}{:>14.1}", "activations as planned", mib(self.planned))?;
+        writeln!(f, "  {:<46}{:>14.1}", "(the same without sharing)", mib(self.unplanned))?;
+        writeln!(f, "  {:<46}{:>14.1}", "inputs and constants", mib(self.inputs))?;
+        writeln!(f, "  {:<46}{:>14.1}", "total", mib(self.total_bytes()))?;
+        writeln!(f, "{:<34}{:>14}{:>14}", "operations of one step", "dispatches", "GFLOP")?;
+        for (name, (dispatches, flops)) in &self.operations {
+            writeln!(f, "  {name:<32}{dispatches:>14}{:>14.3}", flops / 1e9)?;
+        }
+        write!(f, "  {:<32}{:>14}{:>14.3}", "total", self.dispatches, self.flops / 1e9)
+    }
+}

@@ -1,0 +1,432 @@
+//! Recording: operations append nodes, dispatches and backward closures; nothing runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::shader::{BindingKind, Entry, ParamKind, Shader};
+use super::tensor::{ALIGN_WORDS, Arena, Dtype, Home, Info, Param, ParamSet, Set, Tensor};
+use super::{Caps, StepValues};
+
+/// When a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Once a step, first: clears what the micro-batches accumulate into.
+    Begin,
+    /// Once a micro-batch: forward and backward.
+    Micro,
+    /// Once a step, last: gradient norm and optimiser.
+    Update,
+}
+
+/// The values of a node on the host, in f64, as its CPU twin sees them.
+pub struct HostNode<'a> {
+    /// One slice an input, in the node's order; indices and bytes as numbers.
+    pub inputs: Vec<&'a [f64]>,
+    /// One vector an output, holding what was there before.
+    pub outputs: Vec<Vec<f64>>,
+    /// The scalars of this step.
+    pub step: &'a StepValues,
+}
+
+/// The CPU twin of a node: the same formula on the host.
+pub type Twin = Arc<dyn Fn(&mut HostNode<'_>) + Send + Sync>;
+
+/// What one node sends to the GPU.
+#[derive(Debug, Clone)]
+pub(super) enum Command {
+    Dispatch(Dispatch),
+    Clear(Tensor),
+}
+
+/// One recorded dispatch.
+#[derive(Debug, Clone)]
+pub(super) struct Dispatch {
+    pub shader: &'static Shader,
+    pub entry: &'static Entry,
+    pub constants: Vec<(&'static str, f64)>,
+    pub binds: Vec<(u32, Tensor)>,
+    pub params: Vec<u8>,
+    pub groups: [u32; 3],
+}
+
+/// One operation's forward or backward: its dispatches and its CPU twin.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub name: &'static str,
+    pub phase: Phase,
+    pub inputs: Vec<Tensor>,
+    pub outputs: Vec<Tensor>,
+    pub flops: f64,
+    pub twin: Twin,
+    pub commands: Vec<Command>,
+}
+
+type Backward = Box<dyn FnOnce(&mut Recorder, Tensor)>;
+
+/// Records one training step (or one forward pass) as nodes over handles.
+pub struct Recorder {
+    caps: Caps,
+    pub(super) tensors: Vec<Info>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) sets: Vec<Set>,
+    pub(super) constants: Vec<(Tensor, Vec<u8>)>,
+    tape: Vec<(Tensor, Backward)>,
+    grads: HashMap<Tensor, Tensor>,
+    phase: Phase,
+}
+
+impl Recorder {
+    /// An empty recording for an adapter of these capabilities.
+    pub fn new(caps: Caps) -> Self {
+        Recorder {
+            caps,
+            tensors: Vec::new(),
+            nodes: Vec::new(),
+            sets: Vec::new(),
+            constants: Vec::new(),
+            tape: Vec::new(),
+            grads: HashMap::new(),
+            phase: Phase::Micro,
+        }
+    }
+
+    /// What the adapter can do; operations pick their kernels by it.
+    pub fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Nodes recorded from now on run in `phase`.
+    pub fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    fn push(&mut self, name: impl Into<String>, shape: &[usize], dtype: Dtype, home: Home) -> Tensor {
+        let info = Info { name: name.into(), shape: shape.to_vec(), dtype, home, needs_grad: false, keep: false };
+        self.tensors.push(info);
+        Tensor(self.tensors.len() as u32 - 1)
+    }
+
+    /// An f32 tensor that nodes write and read within a step.
+    pub fn transient(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.push(name, shape, Dtype::F32, Home::Transient)
+    }
+
+    /// A tensor that the host writes before each step.
+    pub fn input(&mut self, name: impl Into<String>, shape: &[usize], dtype: Dtype) -> Tensor {
+        self.push(name, shape, dtype, Home::Host)
+    }
+
+    /// A tensor of fixed f32 values (a position table).
+    pub fn constant_f32(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Tensor {
+        let tensor = self.push(name, shape, Dtype::F32, Home::Host);
+        assert_eq!(self.len(tensor), values.len(), "constant {}: shape against values", self.name(tensor));
+        self.constants.push((tensor, bytemuck::cast_slice(values).to_vec()));
+        tensor
+    }
+
+    /// A tensor of fixed indices.
+    pub fn constant_u32(&mut self, name: impl Into<String>, shape: &[usize], values: &[u32]) -> Tensor {
+        let tensor = self.push(name, shape, Dtype::U32, Home::Host);
+        assert_eq!(self.len(tensor), values.len(), "constant {}: shape against values", self.name(tensor));
+        self.constants.push((tensor, bytemuck::cast_slice(values).to_vec()));
+        tensor
+    }
+
+    /// Makes the tensor readable after the plan ran.
+    pub fn keep(&mut self, tensor: Tensor) {
+        self.tensors[tensor.0 as usize].keep = true;
+    }
+
+    /// Asks for the gradient of a tensor that is no parameter.
+    pub fn require_grad(&mut self, tensor: Tensor) {
+        self.tensors[tensor.0 as usize].needs_grad = true;
+    }
+
+    /// Whether some trainable value flows into the tensor.
+    pub fn needs_grad(&self, tensor: Tensor) -> bool {
+        self.tensors[tensor.0 as usize].needs_grad
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, tensor: Tensor) -> &[usize] {
+        &self.tensors[tensor.0 as usize].shape
+    }
+
+    /// Elements of a tensor.
+    pub fn len(&self, tensor: Tensor) -> usize {
+        self.tensors[tensor.0 as usize].len()
+    }
+
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Element type of a tensor.
+    pub fn dtype(&self, tensor: Tensor) -> Dtype {
+        self.tensors[tensor.0 as usize].dtype
+    }
+
+    /// Name of a tensor.
+    pub fn name(&self, tensor: Tensor) -> &str {
+        &self.tensors[tensor.0 as usize].name
+    }
+
+    /// Size of the last dimension.
+    pub fn width(&self, tensor: Tensor) -> usize {
+        self.shape(tensor).last().copied().unwrap_or(1)
+    }
+
+    /// Product of all dimensions but the last.
+    pub fn rows(&self, tensor: Tensor) -> usize {
+        self.len(tensor) / self.width(tensor).max(1)
+    }
+
+    // ---- parameters
+
+    /// A new parameter set; only a trainable one has gradients and moments.
+    pub fn param_set(&mut self, name: impl Into<String>, trainable: bool) -> ParamSet {
+        let set = Set { name: name.into(), trainable, params: Vec::new(), chunks: Vec::new(), whole: Vec::new() };
+        self.sets.push(set);
+        ParamSet(self.sets.len() - 1)
+    }
+
+    /// A parameter under one checkpoint name.
+    pub fn param(&mut self, set: ParamSet, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        let name = name.into();
+        self.param_parts(set, &name, shape, vec![(name.clone(), shape.to_vec(), 0)])
+    }
+
+    /// A parameter of which checkpoints hold only `parts` (name, shape, first element); the rest stays zero.
+    pub fn param_parts(
+        &mut self,
+        set: ParamSet,
+        name: &str,
+        shape: &[usize],
+        parts: Vec<(String, Vec<usize>, usize)>,
+    ) -> Tensor {
+        let words = shape.iter().product::<usize>().next_multiple_of(ALIGN_WORDS);
+        let most = self.caps.chunk_words();
+        let chunks = &mut self.sets[set.0].chunks;
+        match chunks.last() {
+            Some(used) if used + words <= most => {}
+            _ => chunks.push(0),
+        }
+        let chunk = chunks.len() - 1;
+        let offset = chunks[chunk];
+        chunks[chunk] += words;
+        let trainable = self.sets[set.0].trainable;
+        let home = |arena| Home::Arena { set, chunk, arena, offset };
+        let weight = self.push(name, shape, Dtype::F32, home(Arena::Weight));
+        self.tensors[weight.0 as usize].needs_grad = trainable;
+        let grad = trainable.then(|| self.push(format!("d {name}"), shape, Dtype::F32, home(Arena::Grad)));
+        if let Some(grad) = grad {
+            self.grads.insert(weight, grad);
+        }
+        self.sets[set.0].params.push(Param { parts, weight, grad, chunk, offset });
+        weight
+    }
+
+    /// The parameters of a set, in the order of recording.
+    pub fn params(&self, set: ParamSet) -> &[Param] {
+        &self.sets[set.0].params
+    }
+
+    /// Whole-chunk handles `[weight, grad, moment1, moment2]` of a trainable set; closes the set.
+    pub fn chunks(&mut self, set: ParamSet) -> Vec<[Tensor; 4]> {
+        if self.sets[set.0].whole.is_empty() {
+            let sizes = self.sets[set.0].chunks.clone();
+            let name = self.sets[set.0].name.clone();
+            let arenas = [Arena::Weight, Arena::Grad, Arena::Moment1, Arena::Moment2];
+            let whole = sizes.iter().enumerate().map(|(chunk, &words)| {
+                arenas.map(|arena| {
+                    let home = Home::Arena { set, chunk, arena, offset: 0 };
+                    self.push(format!("{name}.{arena:?}[{chunk}]"), &[words], Dtype::F32, home)
+                })
+            });
+            let whole = whole.collect();
+            self.sets[set.0].whole = whole;
+        }
+        self.sets[set.0].whole.clone()
+    }
+
+    /// `(chunk, first word)` of a parameter in its set's arenas.
+    pub fn placement(&self, param: &Param) -> (usize, usize) {
+        (param.chunk, param.offset)
+    }
+
+    // ---- nodes
+
+    /// Opens a node: the dispatches recorded after it are its own, `twin` is the same formula on the CPU.
+    pub fn node(
+        &mut self,
+        name: &'static str,
+        inputs: &[Tensor],
+        outputs: &[Tensor],
+        flops: f64,
+        twin: impl Fn(&mut HostNode<'_>) + Send + Sync + 'static,
+    ) {
+        self.nodes.push(Node {
+            name,
+            phase: self.phase,
+            inputs: inputs.to_vec(),
+            outputs: outputs.to_vec(),
+            flops,
+            twin: Arc::new(twin),
+            commands: Vec::new(),
+        });
+    }
+
+    /// A node that fills the tensor with zeros.
+    pub fn clear(&mut self, tensor: Tensor) {
+        self.node("clear", &[], &[tensor], 0.0, |h| h.outputs[0].fill(0.0));
+        self.command(Command::Clear(tensor));
+    }
+
+    fn command(&mut self, command: Command) {
+        let node = self.nodes.last_mut().expect("a command needs a node: call `node` first");
+        node.commands.push(command);
+    }
+
+    /// Starts a dispatch of entry point `entry` of `shaders/{shader}.wgsl`.
+    ///
+    /// # Panics
+    /// If there is no such shader or entry: a mistake in an operation, which every test run of it shows.
+    pub fn dispatch(&mut self, shader: &str, entry: &str) -> DispatchBuilder<'_> {
+        let found = Shader::named(shader).unwrap_or_else(|| panic!("no shader {shader}.wgsl"));
+        let entry = found.entry(entry).unwrap_or_else(|| panic!("{shader}.wgsl has no entry {entry}"));
+        let size = found.params.iter().map(|p| p.offset as usize + 4).max().unwrap_or(0).next_multiple_of(16);
+        let params = vec![0; size];
+        let dispatch = Dispatch { shader: found, entry, constants: vec![], binds: vec![], params, groups: [1; 3] };
+        DispatchBuilder { recorder: self, dispatch }
+    }
+
+    // ---- tape
+
+    /// Pushes `y`'s backward if one of `inputs` needs a gradient; the closure gets the handle of `dy`.
+    pub fn tape(&mut self, inputs: &[Tensor], y: Tensor, backward: impl FnOnce(&mut Recorder, Tensor) + 'static) {
+        if inputs.iter().any(|&x| self.needs_grad(x)) {
+            self.require_grad(y);
+            self.tape.push((y, Box::new(backward)));
+        }
+    }
+
+    /// Where a parameter's gradient accumulates (`+=`), or none for a frozen one.
+    pub fn param_grad(&self, weight: Tensor) -> Option<Tensor> {
+        if self.needs_grad(weight) { self.grads.get(&weight).copied() } else { None }
+    }
+
+    /// The gradient recorded so far for a tensor.
+    pub fn grad(&self, tensor: Tensor) -> Option<Tensor> {
+        self.grads.get(&tensor).copied()
+    }
+
+    /// Takes the gradient recorded so far out, for an operation that adds its own share and puts the sum back.
+    pub fn take_grad(&mut self, tensor: Tensor) -> Option<Tensor> {
+        self.grads.remove(&tensor)
+    }
+
+    /// Gives a share of an activation's gradient; a second share is added to the first by a node of its own.
+    pub fn add_grad(&mut self, tensor: Tensor, share: Tensor) {
+        if !self.needs_grad(tensor) {
+            return;
+        }
+        let sum = match self.grads.remove(&tensor) {
+            None => share,
+            Some(before) => self.sum_of(before, share),
+        };
+        self.grads.insert(tensor, sum);
+    }
+
+    /// `a + b` as a node.
+    fn sum_of(&mut self, a: Tensor, b: Tensor) -> Tensor {
+        let shape = self.shape(a).to_vec();
+        let len = self.len(a);
+        let y = self.transient(format!("{} + {}", self.name(a), self.name(b)), &shape);
+        self.node("add", &[a, b], &[y], len as f64, |h| {
+            h.outputs[0] = h.inputs[0].iter().zip(h.inputs[1]).map(|(a, b)| a + b).collect();
+        });
+        let groups = grid(len.div_ceil(64));
+        self.dispatch("add", "forward").bind("a", a).bind("b", b).bind("y", y).u32("len", len).groups(groups);
+        y
+    }
+
+    /// Appends every backward of the tape, last first, starting from the gradients given by `add_grad`.
+    pub fn backward(&mut self) {
+        while let Some((y, backward)) = self.tape.pop() {
+            if let Some(dy) = self.grad(y) {
+                backward(self, dy);
+            }
+        }
+    }
+}
+
+/// Folds a number of workgroups into two dimensions that every adapter takes; shaders undo it with `linear_group`.
+pub fn grid(groups: usize) -> [u32; 3] {
+    const MOST: usize = 65_535;
+    let y = groups.div_ceil(MOST).max(1);
+    [groups.div_ceil(y).max(1) as u32, y as u32, 1]
+}
+
+/// One dispatch being described; ends with `groups`.
+pub struct DispatchBuilder<'a> {
+    recorder: &'a mut Recorder,
+    dispatch: Dispatch,
+}
+
+impl DispatchBuilder<'_> {
+    fn at(&self) -> String {
+        format!("{}.wgsl, entry {}", self.dispatch.shader.name, self.dispatch.entry.name)
+    }
+
+    /// Binds a tensor to the storage variable `name`. A variable that the entry does not use is an error.
+    pub fn bind(mut self, name: &str, tensor: Tensor) -> Self {
+        let binding = self.dispatch.entry.bindings.iter().find(|b| b.name == name);
+        let binding = binding.unwrap_or_else(|| panic!("{}: no binding {name}", self.at()));
+        self.dispatch.binds.push((binding.slot, tensor));
+        self
+    }
+
+    fn field(&mut self, name: &str, kind: ParamKind, bytes: [u8; 4]) {
+        let at = self.at();
+        let param = self.dispatch.shader.params.iter().find(|p| p.name == name && p.kind == kind);
+        let offset = param.unwrap_or_else(|| panic!("{at}: no params.{name} of type {kind:?}")).offset as usize;
+        self.dispatch.params[offset..offset + 4].copy_from_slice(&bytes);
+    }
+
+    /// Sets `params.name`, a `u32`.
+    ///
+    /// # Panics
+    /// If the value does not fit 32 bits; tensors of that many elements do not fit any adapter's bindings.
+    pub fn u32(mut self, name: &str, value: usize) -> Self {
+        let value = u32::try_from(value).unwrap_or_else(|_| panic!("{}: params.{name} = {value}", self.at()));
+        self.field(name, ParamKind::U32, value.to_le_bytes());
+        self
+    }
+
+    /// Sets `params.name`, an `f32`.
+    pub fn f32(mut self, name: &str, value: f32) -> Self {
+        self.field(name, ParamKind::F32, value.to_le_bytes());
+        self
+    }
+
+    /// Sets the `override` constant `name`.
+    pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
+        self.dispatch.constants.push((name, value.into()));
+        self
+    }
+
+    /// Ends the description with the number of workgroups.
+    ///
+    /// # Panics
+    /// If a binding was left out: a mistake in an operation.
+    pub fn groups(self, groups: [u32; 3]) {
+        let at = self.at();
+        for binding in self.dispatch.entry.bindings.iter().filter(|b| b.kind != BindingKind::Uniform) {
+            let bound = self.dispatch.binds.iter().any(|(slot, _)| *slot == binding.slot);
+            assert!(bound, "{at}: {} is not bound", binding.name);
+        }
+        let dispatch = Dispatch { groups, ..self.dispatch };
+        self.recorder.command(Command::Dispatch(dispatch));
+    }
+}

@@ -1,0 +1,27 @@
+//! Operations: one file each, beside one `.wgsl` of the same name in `shaders/`.
+//!
+//! A file holds the formula and its derivative, `forward` (records dispatches, pushes the backward on the tape), the
+//! CPU twins in f64, and its test cases. Dimension letters, here and in the shaders: B batch, T tubelet time,
+//! N tokens, V visible tokens, M masked tokens, C channels, H heads, D head size, R rows (B times tokens).
+//!
+//! Gradients: a parameter's is accumulated (`+=`) in its arena, an activation's is a fresh tensor (`=`).
+
+pub mod check;
+pub mod layer_norm;
+
+use crate::gpu::{Recorder, Tensor};
+
+/// Every operation's test cases.
+pub fn cases() -> Vec<check::Case> {
+    let all = [layer_norm::cases()];
+    all.into_iter().flatten().collect()
+}
+
+/// Holds a tensor's shape against what an operation expects.
+///
+/// # Panics
+/// If they differ: configs are validated and weights checked before anything is recorded, so this is a mistake in
+/// model code.
+pub(crate) fn expect_shape(rec: &Recorder, op: &str, tensor: Tensor, expected: &[usize]) {
+    assert_eq!(rec.shape(tensor), expected, "{op}: shape of {}", rec.name(tensor));
+}
