@@ -6,14 +6,18 @@
 //!
 //! Gradients: a parameter's is accumulated (`+=`) in its arena, an activation's is a fresh tensor (`=`).
 
+pub mod attention;
 pub mod check;
+pub mod column_sum;
 pub mod layer_norm;
+pub mod linear;
+pub mod matmul;
 
 use crate::gpu::{Recorder, Tensor};
 
 /// Every operation's test cases.
 pub fn cases() -> Vec<check::Case> {
-    let all = [layer_norm::cases()];
+    let all = [attention::cases(), layer_norm::cases(), linear::cases()];
     all.into_iter().flatten().collect()
 }
 

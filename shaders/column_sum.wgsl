@@ -1,0 +1,35 @@
+// out[c] += sum over rows of x[row, c], except for columns in [skip, skip_end); see src/op/column_sum.rs.
+
+struct Params { rows: u32, columns: u32, chunk: u32, skip: u32, skip_end: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;             // (R, C)
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>; // (chunks, C)
+@group(0) @binding(3) var<storage, read_write> total: array<f32>;   // (C)
+
+// One invocation a column and a chunk of rows.
+@compute @workgroup_size(64)
+fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let c = group.x * 64u + local;
+    if c >= params.columns {
+        return;
+    }
+    let first = group.y * params.chunk;
+    var sum = 0.0;
+    for (var row = first; row < min(first + params.chunk, params.rows); row++) {
+        sum += x[row * params.columns + c];
+    }
+    partial[group.y * params.columns + c] = sum;
+}
+
+@compute @workgroup_size(64)
+fn add_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let c = group.x * 64u + local;
+    if c >= params.columns || (c >= params.skip && c < params.skip_end) {
+        return;
+    }
+    var sum = 0.0;
+    for (var k = 0u; k < (params.rows + params.chunk - 1u) / params.chunk; k++) {
+        sum += partial[k * params.columns + c];
+    }
+    total[c] += sum;
+}

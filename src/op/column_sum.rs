@@ -1,0 +1,32 @@
+//! Column sums: the gradient of a bias. `total[c] += sum_R x[r, c]`.
+
+use std::ops::Range;
+
+use crate::gpu::{Recorder, Tensor};
+
+/// Adds x's column sums to `total`; x (R, C), total (C). Columns in `skip` are left alone: the key third of a qkv bias
+/// is no parameter, and its true gradient of zero must not become rounding noise that AdamW would scale up.
+pub fn accumulate(rec: &mut Recorder, x: Tensor, total: Tensor, skip: Range<usize>) {
+    let (rows, columns) = (rec.rows(x), rec.width(x));
+    let chunk = rows.div_ceil(64).max(32);
+    let chunks = rows.div_ceil(chunk);
+    let partial = rec.transient("column sums", &[chunks, columns]);
+    let skipped = skip.clone();
+    rec.node("column_sum", &[x], &[total], (rows * columns) as f64, move |h| {
+        for (i, v) in h.inputs[0].iter().enumerate().filter(|(i, _)| !skipped.contains(&(i % columns))) {
+            h.outputs[0][i % columns] += v;
+        }
+    });
+    let groups = columns.div_ceil(64) as u32;
+    for (entry, y) in [("chunks", chunks as u32), ("add_chunks", 1)] {
+        let dispatch = rec.dispatch("column_sum", entry).bind("partial", partial);
+        let dispatch = if entry == "chunks" { dispatch.bind("x", x) } else { dispatch.bind("total", total) };
+        dispatch
+            .u32("rows", rows)
+            .u32("columns", columns)
+            .u32("chunk", chunk)
+            .u32("skip", skip.start)
+            .u32("skip_end", skip.end)
+            .groups([groups, y, 1]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Matrix products in three layouts; what linear layers and their gradients are made of.
+//!
+//! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K).
+
+use crate::gpu::{HostNode, Recorder, Tensor, grid};
+
+/// How A and B are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// A (M, K), B (K, N): `dx = dy W`.
+    NN,
+    /// A (M, K), B (N, K): `y = x Wᵀ`.
+    NT,
+    /// A (K, M), B (K, N): `dW = dyᵀ x`.
+    TN,
+}
+
+/// What happens to the sums before they are stored.
+#[derive(Debug, Clone, Copy)]
+pub enum Epilogue {
+    /// `c = sums`
+    Store,
+    /// `c += sums`
+    Accumulate,
+    /// `c = sums + bias`; bias (N).
+    Bias(Tensor),
+}
+
+/// One product.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// Left operand.
+    pub a: Tensor,
+    /// Right operand.
+    pub b: Tensor,
+    /// Result (M, N).
+    pub c: Tensor,
+    /// How A and B are stored.
+    pub layout: Layout,
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Last step.
+    pub epilogue: Epilogue,
+}
+
+impl Product {
+    /// `((row, k), (k, column))` strides of A and B.
+    fn strides(&self) -> ((usize, usize), (usize, usize)) {
+        match self.layout {
+            Layout::NN => ((self.k, 1), (self.n, 1)),
+            Layout::NT => ((self.k, 1), (1, self.k)),
+            Layout::TN => ((1, self.m), (self.n, 1)),
+        }
+    }
+}
+
+/// Records a product as a node of that name.
+///
+/// # Panics
+/// If the tensors' sizes are not those of the product: a mistake in an operation.
+pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
+    assert_eq!(rec.len(p.a), p.m * p.k, "{name}: size of {}", rec.name(p.a));
+    assert_eq!(rec.len(p.b), p.k * p.n, "{name}: size of {}", rec.name(p.b));
+    assert_eq!(rec.len(p.c), p.m * p.n, "{name}: size of {}", rec.name(p.c));
+    let mut inputs = vec![p.a, p.b];
+    if let Epilogue::Bias(bias) = p.epilogue {
+        inputs.push(bias);
+    }
+    let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64;
+    rec.node(name, &inputs, &[p.c], flops, move |h| twin(h, &p));
+    let entry = match p.epilogue {
+        Epilogue::Store => "plain",
+        Epilogue::Accumulate => "accumulate",
+        Epilogue::Bias(_) => "biased",
+    };
+    let ((a_row, a_k), (b_k, b_col)) = p.strides();
+    let mut dispatch = rec.dispatch("matmul", entry).bind("a", p.a).bind("b", p.b).bind("c", p.c);
+    if let Epilogue::Bias(bias) = p.epilogue {
+        dispatch = dispatch.bind("bias", bias);
+    }
+    dispatch
+        .u32("m", p.m)
+        .u32("n", p.n)
+        .u32("k", p.k)
+        .u32("a_row", a_row)
+        .u32("a_k", a_k)
+        .u32("b_k", b_k)
+        .u32("b_col", b_col)
+        .groups(grid((p.m.div_ceil(4) * p.n.div_ceil(4)).div_ceil(64)));
+}
+
+fn twin(h: &mut HostNode<'_>, p: &Product) {
+    let ((a_row, a_k), (b_k, b_col)) = p.strides();
+    let (a, b) = (h.inputs[0], h.inputs[1]);
+    for i in 0..p.m {
+        for j in 0..p.n {
+            let sum: f64 = (0..p.k).map(|k| a[i * a_row + k * a_k] * b[k * b_k + j * b_col]).sum();
+            let c = &mut h.outputs[0][i * p.n + j];
+            *c = match p.epilogue {
+                Epilogue::Store => sum,
+                Epilogue::Accumulate => *c + sum,
+                Epilogue::Bias(_) => sum + h.inputs[2][j],
+            };
+        }
+    }
+}
