@@ -26,7 +26,9 @@ pub(super) struct Buffers {
 impl Buffers {
     /// The buffer a tensor lives in and its first byte there.
     pub fn locate(&self, plan: &Plan, tensor: Tensor) -> Option<(&wgpu::Buffer, u64)> {
+        let tensor = plan.root(tensor);
         match plan.info(tensor).home {
+            Home::View(_) => None,
             Home::Transient => plan.slots.of[tensor.0 as usize].map(|slot| (&self.slots[slot], 0)),
             Home::Host => self.host.get(&tensor).map(|b| (b, 0)),
             Home::Arena { set, chunk, arena, offset } => {

@@ -40,6 +40,14 @@ impl Plan {
         &self.tensors[tensor.0 as usize]
     }
 
+    /// The tensor whose memory this one is.
+    pub(super) fn root(&self, tensor: Tensor) -> Tensor {
+        match self.info(tensor).home {
+            Home::View(root) => root,
+            _ => tensor,
+        }
+    }
+
     /// Indices of the nodes of a phase.
     pub(super) fn phase(&self, phase: Phase) -> std::ops::Range<usize> {
         let start = self.nodes.partition_point(|n| n.phase < phase);

@@ -132,8 +132,32 @@ impl Recorder {
         tensor
     }
 
+    /// The tensor in another shape of as many elements; no dispatch, no copy.
+    ///
+    /// # Panics
+    /// If the number of elements differs: a mistake in an operation.
+    pub fn reshape(&mut self, tensor: Tensor, shape: &[usize]) -> Tensor {
+        let before = self.shape(tensor).to_vec();
+        assert_eq!(self.len(tensor), shape.iter().product(), "reshape {}: {before:?} to {shape:?}", self.name(tensor));
+        let Info { name, dtype, home, .. } = self.tensors[tensor.0 as usize].clone();
+        let home = match home {
+            Home::Transient | Home::Host => Home::View(tensor),
+            // A view's own root, or a place in an arena.
+            placed => placed,
+        };
+        let view = self.push(name, shape, dtype, home);
+        self.tape(&[tensor], view, move |rec, dy| {
+            let dx = rec.reshape(dy, &before);
+            rec.add_grad(tensor, dx);
+        });
+        view
+    }
+
     /// Makes the tensor readable after the plan ran.
     pub fn keep(&mut self, tensor: Tensor) {
+        if let Home::View(root) = self.tensors[tensor.0 as usize].home {
+            self.tensors[root.0 as usize].keep = true;
+        }
         self.tensors[tensor.0 as usize].keep = true;
     }
 

@@ -22,7 +22,7 @@ impl Values {
         let info = plan.info(tensor);
         match info.home {
             Home::Arena { set, chunk, arena, offset } => (Key::Chunk(set.0, chunk, arena), offset, info.len()),
-            _ => (Key::Own(tensor), 0, info.len()),
+            _ => (Key::Own(plan.root(tensor)), 0, info.len()),
         }
     }
 

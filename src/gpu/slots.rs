@@ -18,7 +18,7 @@ fn lifetimes(plan: &Plan) -> Vec<Option<(usize, usize)>> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.tensors.len()];
     for (index, node) in plan.nodes.iter().enumerate() {
         for tensor in node.inputs.iter().chain(&node.outputs).copied().chain(node.bound()) {
-            let life = lives[tensor.0 as usize].get_or_insert((index, index));
+            let life = lives[plan.root(tensor).0 as usize].get_or_insert((index, index));
             life.1 = index;
         }
     }
