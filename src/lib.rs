@@ -1,4 +1,8 @@
 //! Masked video distillation on any GPU that wgpu reaches.
 
 pub mod gpu;
+pub mod model;
 pub mod op;
+pub mod selftest;
+pub mod train;
+pub mod weights;

@@ -10,6 +10,7 @@ use crate::gpu::{Dtype, Phase, Recorder, Tensor};
 use crate::op::loss::{self, LossArgs, LossKind};
 use crate::op::patch::{self, Cut};
 use crate::op::{adamw, grad_norm, layer_norm, scalars};
+use crate::weights::Result;
 
 /// A teacher and the decoder that follows it.
 #[derive(Debug, Clone, Copy)]
@@ -117,8 +118,11 @@ impl DistillArch {
 
     /// Records forward and backward of a micro-batch and the update.
     ///
-    /// `no_decay` says which parameters (name, shape) the weight decay leaves alone.
-    pub fn record(&self, rec: &mut Recorder, no_decay: impl Fn(&str, &[usize]) -> bool) -> DistillStep {
+    /// `decays` says which parameters (name, shape) weight decay applies to.
+    ///
+    /// # Errors
+    /// A width that a position table cannot be split for.
+    pub fn record(&self, rec: &mut Recorder, decays: impl Fn(&str, &[usize]) -> bool) -> Result<DistillStep> {
         rec.set_phase(Phase::Micro);
         let frames = self.frames(rec);
         let masking = self.masking(rec);
@@ -135,7 +139,7 @@ impl DistillArch {
         let mut targets = Vec::new();
         let (mut image, mut video, mut image_frames) = (None, None, None);
         if let Some(teacher) = self.image {
-            let (params, own, target) = self.image_target(rec, &teacher, frames);
+            let (params, own, target) = self.image_target(rec, &teacher, frames)?;
             (image, image_frames) = (Some(params), own);
             targets.push((scalars::LOSS_IMAGE, teacher.weight, target));
         }
@@ -144,12 +148,12 @@ impl DistillArch {
             let grid = Grid { patch: teacher.patch, ..self.grid };
             let net = VideoTeacher::declare(rec, &mut params, &teacher.vit, &grid);
             let patches = self.cut(rec, frames, None, Cut { tubelet, patch: teacher.patch, frame_step: 1 });
-            targets.push((scalars::LOSS_VIDEO, teacher.weight, net.forward(rec, patches)));
+            targets.push((scalars::LOSS_VIDEO, teacher.weight, net.forward(rec, patches)?));
             video = Some(params);
         }
 
         let patches = self.cut(rec, frames, Some(masking.visible), Cut { tubelet, patch, frame_step: 1 });
-        let output = model.forward(rec, patches, &masking);
+        let output = model.forward(rec, patches, &masking)?;
         let mut branches = Vec::new();
         for (prediction, (slot, weight, target)) in output.predictions.into_iter().zip(targets) {
             let target = if self.norm_feature { layer_norm::plain(rec, target) } else { target };
@@ -167,10 +171,10 @@ impl DistillArch {
         }
         rec.set_phase(Phase::Update);
         grad_norm::record(rec, student.set, scalars);
-        adamw::record(rec, student.set, scalars, |name, shape| (1.0, !no_decay(name, shape)));
+        adamw::record(rec, student.set, scalars, |name, shape| (1.0, decays(name, shape)));
         rec.keep(scalars);
         let drops = output.drops.0;
-        DistillStep {
+        Ok(DistillStep {
             student,
             image,
             video,
@@ -181,7 +185,7 @@ impl DistillArch {
             scalars,
             encoder: output.encoder,
             branches,
-        }
+        })
     }
 
     /// The image teacher on every `tubelet`-th frame, or on frames of its own size.
@@ -190,7 +194,7 @@ impl DistillArch {
         rec: &mut Recorder,
         teacher: &TeacherArch,
         frames: Tensor,
-    ) -> (Params, Option<Tensor>, Tensor) {
+    ) -> Result<(Params, Option<Tensor>, Tensor)> {
         let mut params = Params::new(rec, "image teacher", false);
         let count = self.grid.frames / self.grid.tubelet;
         let grid = Grid { frames: count, size: teacher.size, tubelet: 1, patch: teacher.patch };
@@ -202,7 +206,7 @@ impl DistillArch {
         let frame_step = if own.is_some() { 1 } else { self.grid.tubelet };
         let cut = Cut { tubelet: 1, patch: teacher.patch, frame_step };
         let patches = self.cut(rec, own.unwrap_or(frames), None, cut);
-        let target = net.forward(rec, patches);
-        (params, own, target)
+        let target = net.forward(rec, patches)?;
+        Ok((params, own, target))
     }
 }

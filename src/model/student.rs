@@ -9,7 +9,7 @@ use crate::gpu::{Recorder, Tensor};
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
 use crate::op::layer_norm;
-use crate::weights::{Init, position};
+use crate::weights::{Init, Result, position};
 
 /// One decoder: its teacher's short name and feature size, its own blocks.
 #[derive(Debug, Clone, Copy)]
@@ -83,23 +83,26 @@ impl Student {
     }
 
     /// Encoder and decoders on the visible patches (B V, P).
-    pub fn forward(&self, rec: &mut Recorder, patches: Tensor, masking: &Masking) -> StudentOutput {
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn forward(&self, rec: &mut Recorder, patches: Tensor, masking: &Masking) -> Result<StudentOutput> {
         let [samples, visible] = *rec.shape(masking.visible) else { panic!("visible must be (B, V)") };
         let mut drops = DropPaths::default();
         let tokens = self.grid.len();
         let x = embed(rec, patches, &self.patch_embed, samples, visible);
-        let table = position::sincos_3d(self.grid.tokens(), self.dim);
+        let table = position::sincos_3d(self.grid.tokens(), self.dim)?;
         let table = rec.constant_f32("pos_embed", &[tokens, self.dim], &table);
         let x = rows::add_position(rec, x, table, masking.visible);
         let x = forward_blocks(rec, &self.blocks, x, self.drop_path, &mut drops);
         let encoder = layer_norm::forward(rec, x, self.norm.weight, self.norm.bias);
         let predictions = self.decoders.iter().map(|d| {
-            let table = position::sincos_3d(self.grid.tokens(), d.vit.dim);
+            let table = position::sincos_3d(self.grid.tokens(), d.vit.dim)?;
             let table = rec.constant_f32(format!("pos_embed_{}", d.name), &[tokens, d.vit.dim], &table);
-            d.forward(rec, encoder, table, masking, self.drop_path, &mut drops)
+            Ok(d.forward(rec, encoder, table, masking, self.drop_path, &mut drops))
         });
-        let predictions = predictions.collect();
-        StudentOutput { encoder, predictions, drops }
+        let predictions = predictions.collect::<Result<Vec<_>>>()?;
+        Ok(StudentOutput { encoder, predictions, drops })
     }
 }
 

@@ -6,7 +6,7 @@ use super::params::{Params, QkvBias};
 use crate::gpu::{Recorder, Tensor};
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
-use crate::weights::{Init, Spec, position};
+use crate::weights::{Init, Result, Spec, position};
 
 /// VideoMAE's encoder over all tokens of a clip; names begin with `encoder.`.
 pub struct VideoTeacher {
@@ -34,15 +34,18 @@ impl VideoTeacher {
     }
 
     /// Features (B, N, D) of all patches (B N, P).
-    pub fn forward(&self, rec: &mut Recorder, patches: Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn forward(&self, rec: &mut Recorder, patches: Tensor) -> Result<Tensor> {
         let tokens = self.grid.len();
         let samples = rec.rows(patches) / tokens;
         let x = embed(rec, patches, &self.patch_embed, samples, tokens);
-        let table = position::sinusoid(tokens, self.dim);
+        let table = position::sinusoid(tokens, self.dim)?;
         let table = rec.constant_f32("encoder.pos_embed", &[tokens, self.dim], &table);
         let index = every(rec, samples, tokens);
         let x = rows::add_position(rec, x, table, index);
-        forward_blocks(rec, &self.blocks, x, 0.0, &mut DropPaths::default())
+        Ok(forward_blocks(rec, &self.blocks, x, 0.0, &mut DropPaths::default()))
     }
 }
 
@@ -74,19 +77,22 @@ impl ImageTeacher {
     }
 
     /// Features (B, T h w, D) of all patches (B T h w, P); each frame is an image of its own.
-    pub fn forward(&self, rec: &mut Recorder, patches: Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn forward(&self, rec: &mut Recorder, patches: Tensor) -> Result<Tensor> {
         let [frames, height, width] = self.grid.tokens();
         let tokens = height * width;
         let images = rec.rows(patches) / tokens;
         let x = embed(rec, patches, &self.patch_embed, images, tokens);
-        let table = position::sincos_2d(height, width, self.dim, true);
+        let table = position::sincos_2d(height, width, self.dim, true)?;
         let table = rec.constant_f32("pos_embed", &[1 + tokens, self.dim], &table);
         let position = every(rec, images, 1 + tokens);
         let parts = Parts { x, x_start: 1, token: self.cls_token, len: 1 + tokens, table: Some((table, position)) };
         let x = rows::assemble(rec, parts);
         let x = forward_blocks(rec, &self.blocks, x, 0.0, &mut DropPaths::default());
         let x = rows::slice(rec, x, 1, tokens);
-        rec.reshape(x, &[images / frames, frames * tokens, self.dim])
+        Ok(rec.reshape(x, &[images / frames, frames * tokens, self.dim]))
     }
 }
 

@@ -16,13 +16,20 @@ pub struct Case {
     pub name: String,
     /// Largest difference allowed between a shader and its twin, as a share of the tensor's largest value.
     pub tolerance: f64,
+    /// The output is a loss that seeds its own gradient.
+    root: bool,
     build: Box<dyn Fn(&mut Rig) -> Tensor + Send + Sync>,
 }
 
 impl Case {
     /// A case whose `build` records from the rig's leaves and returns the output whose gradient is seeded.
     pub fn new(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
-        Case { name: name.into(), tolerance: 1e-5, build: Box::new(build) }
+        Case { name: name.into(), tolerance: 1e-5, root: false, build: Box::new(build) }
+    }
+
+    /// A case whose output is one loss that gives its inputs their gradients itself.
+    pub fn root(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
+        Case { root: true, ..Case::new(name, build) }
     }
 
     /// Allows another tolerance, for sums of many terms.
@@ -141,8 +148,10 @@ fn build(case: &Case, caps: &Caps) -> Built {
     let mut rig = Rig::new(caps.clone());
     let y = (case.build)(&mut rig);
     rig.rec.keep(y);
-    let dy = random("dy", rig.rec.len(y));
-    if rig.rec.needs_grad(y) {
+    let dy = if case.root { vec![1.0] } else { random("dy", rig.rec.len(y)) };
+    if case.root {
+        rig.rec.backward();
+    } else if rig.rec.needs_grad(y) {
         let shape = rig.rec.shape(y).to_vec();
         let seed = rig.input_with("dy", &shape, dy.clone());
         rig.rec.add_grad(y, seed);

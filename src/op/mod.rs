@@ -6,18 +6,36 @@
 //!
 //! Gradients: a parameter's is accumulated (`+=`) in its arena, an activation's is a fresh tensor (`=`).
 
+pub mod adamw;
 pub mod attention;
 pub mod check;
 pub mod column_sum;
+pub mod gelu;
+pub mod grad_norm;
 pub mod layer_norm;
 pub mod linear;
+pub mod loss;
 pub mod matmul;
+pub mod patch;
+pub mod residual;
+pub mod rows;
+pub mod scalars;
 
 use crate::gpu::{Recorder, Tensor};
 
 /// Every operation's test cases.
 pub fn cases() -> Vec<check::Case> {
-    let all = [attention::cases(), layer_norm::cases(), linear::cases()];
+    let all = [
+        adamw::cases(),
+        attention::cases(),
+        gelu::cases(),
+        layer_norm::cases(),
+        linear::cases(),
+        loss::cases(),
+        patch::cases(),
+        residual::cases(),
+        rows::cases(),
+    ];
     all.into_iter().flatten().collect()
 }
 

@@ -70,7 +70,7 @@ struct Run {
 
 fn start(gpu: &Arc<Gpu>, reference: &Reference<'_>, arch: &DistillArch, lists: &TokenLists) -> Result<Run, Error> {
     let mut rec = Recorder::new(gpu.caps().clone());
-    let step = arch.record(&mut rec, |name, shape| !groups::decays(name, shape));
+    let step = arch.record(&mut rec, groups::decays)?;
     rec.keep(step.encoder);
     for (_, prediction, target) in &step.branches {
         rec.keep(*prediction);

@@ -1,0 +1,26 @@
+// y = x Phi(x) and dx = dy (Phi(x) + x phi(x)); see src/op/gelu.rs.
+#import index
+#import gelu
+
+struct Params { len: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;        // (len)
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // (len)
+@group(0) @binding(3) var<storage, read> dy: array<f32>;       // (len)
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>; // (len)
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    if i < params.len {
+        y[i] = gelu(x[i]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    if i < params.len {
+        dx[i] = dy[i] * gelu_derivative(x[i]);
+    }
+}

@@ -1,0 +1,92 @@
+// Moving token rows: placing, slicing, adding positions; see src/op/rows.rs.
+#import index
+
+struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, chunk: u32, tail_start: u32, tail_len: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;             // (B, from_len, C); from_len 0: one row for all
+@group(0) @binding(2) var<storage, read> table: array<f32>;         // (P, C) position rows
+@group(0) @binding(3) var<storage, read> position: array<u32>;      // (B, to_len) rows of `table`
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;       // (B, to_len, C)
+@group(0) @binding(5) var<storage, read_write> partial: array<f32>; // (chunks, C)
+@group(0) @binding(6) var<storage, read_write> total: array<f32>;   // (C)
+
+struct Place { inside: bool, from_index: u32, to_row: u32, to_index: u32, channel: u32 }
+
+fn place(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> Place {
+    let i = linear_group(group, groups) * 64u + lane;
+    let c = i % params.channels;
+    let row = i / params.channels;
+    let sample = row / params.count;
+    let k = row % params.count;
+    let from_row = sample * params.from_len + params.from_start + select(k, 0u, params.from_len == 0u);
+    let to_row = sample * params.to_len + params.to_start + k;
+    return Place(sample < params.samples, from_row * params.channels + c, to_row, to_row * params.channels + c, c);
+}
+
+// y[b, to_start + k] = x[b, from_start + k]
+@compute @workgroup_size(64)
+fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let p = place(group, groups, lane);
+    if p.inside {
+        y[p.to_index] = x[p.from_index];
+    }
+}
+
+// y[b, to_start + k] = x[b, from_start + k] + table[position[b, to_start + k]]
+@compute @workgroup_size(64)
+fn copy_positioned(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let p = place(group, groups, lane);
+    if p.inside {
+        y[p.to_index] = x[p.from_index] + table[position[p.to_row] * params.channels + p.channel];
+    }
+}
+
+// y (B, to_len, C): x's rows in [to_start, to_start + count), zeros elsewhere; here `count` is to_len's share of a sample.
+@compute @workgroup_size(64)
+fn embed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    let c = i % params.channels;
+    let row = i / params.channels;
+    let sample = row / params.to_len;
+    let k = row % params.to_len;
+    if sample >= params.samples {
+        return;
+    }
+    var value = 0.0;
+    if k >= params.to_start && k < params.to_start + params.count {
+        value = x[(sample * params.count + k - params.to_start) * params.channels + c];
+    }
+    y[i] = value;
+}
+
+// The token's gradient: rows of x (B, from_len, C) in [from_start, +count) and [tail_start, +tail_len), some a chunk.
+@compute @workgroup_size(64)
+fn sum_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let c = group.x * 64u + lane;
+    if c >= params.channels {
+        return;
+    }
+    let each = params.count + params.tail_len;
+    let first = group.y * params.chunk;
+    var sum = 0.0;
+    for (var r = first; r < min(first + params.chunk, params.samples * each); r++) {
+        let k = r % each;
+        let row = select(params.tail_start + k - params.count, params.from_start + k, k < params.count);
+        sum += x[(r / each * params.from_len + row) * params.channels + c];
+    }
+    partial[group.y * params.channels + c] = sum;
+}
+
+@compute @workgroup_size(64)
+fn add_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let c = group.x * 64u + lane;
+    if c >= params.channels {
+        return;
+    }
+    let rows = params.samples * (params.count + params.tail_len);
+    var sum = 0.0;
+    for (var k = 0u; k < (rows + params.chunk - 1u) / params.chunk; k++) {
+        sum += partial[k * params.channels + c];
+    }
+    total[c] += sum;
+}

@@ -1,0 +1,36 @@
+//! The norm of all gradients of a set, always reported, and `min(1, clip / (norm + 1e-6))` where clipping is on.
+
+use super::scalars;
+use crate::gpu::{ParamSet, Recorder, Tensor, grid};
+
+/// Elements that one invocation goes through, at least.
+const CHUNK: usize = 1024;
+
+/// Writes norm and clip factor of the set's gradients to `scalars`.
+pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
+    let grads: Vec<Tensor> = rec.chunks(set).iter().map(|c| c[1]).collect();
+    let sums: Vec<usize> = grads.iter().map(|&g| rec.len(g).div_ceil(CHUNK).min(4096)).collect();
+    let total: usize = sums.iter().sum();
+    let partial = rec.transient("squares of gradients", &[total]);
+    let len: usize = grads.iter().map(|&g| rec.len(g)).sum();
+    rec.node("grad_norm", &grads, &[scalars], 2.0 * len as f64, |h| {
+        let norm = h.inputs.iter().flat_map(|g| g.iter()).map(|g| g * g).sum::<f64>().sqrt();
+        let clip = f64::from(h.step.clip);
+        h.outputs[0][scalars::GRAD_NORM] = norm;
+        h.outputs[0][scalars::CLIP_SCALE] = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    });
+    let mut first = 0;
+    for (&grad, &count) in grads.iter().zip(&sums) {
+        let (len, groups) = (rec.len(grad), grid(count.div_ceil(64)));
+        let dispatch = rec.dispatch("grad_norm", "squares").bind("grad", grad).bind("partial", partial);
+        dispatch.u32("len", len).u32("sums", count).u32("first", first).groups(groups);
+        first += count;
+    }
+    rec.dispatch("grad_norm", "total")
+        .bind("partial", partial)
+        .bind("scalars", scalars)
+        .u32("total", total)
+        .u32("norm_slot", scalars::GRAD_NORM)
+        .u32("clip_slot", scalars::CLIP_SCALE)
+        .groups([1; 3]);
+}

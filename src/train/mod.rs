@@ -1,0 +1,3 @@
+//! Training: optimiser groups, schedules, distillation, checkpoints, logs.
+
+pub mod groups;

@@ -1,0 +1,88 @@
+//! Weights on the host: files in and out, names of others, initial values, position tables.
+//!
+//! Nothing here knows of a GPU: a model says what it wants as a list of [`Spec`], this module finds or
+//! makes it as [`Tensors`].
+
+mod adopt;
+mod error;
+mod init;
+pub mod position;
+mod safetensors;
+
+use std::collections::BTreeMap;
+
+pub use adopt::{Import, adopt};
+pub use error::{Error, Mismatch, Result};
+pub use init::{Init, Spec, init};
+pub use safetensors::{load, save};
+pub(crate) use safetensors::{encoded_size, write_to};
+
+/// A tensor in host memory, row-major, f32 whatever its type in the file was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Its shape; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Its values, as many as the product of the shape.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name, in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tensors(BTreeMap<String, HostTensor>);
+
+impl Tensors {
+    /// No tensors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&HostTensor> {
+        self.0.get(name)
+    }
+
+    /// Adds a tensor; gives back the one it replaces.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: HostTensor) -> Option<HostTensor> {
+        self.0.insert(name.into(), tensor)
+    }
+
+    /// Takes a tensor out.
+    pub fn remove(&mut self, name: &str) -> Option<HostTensor> {
+        self.0.remove(name)
+    }
+
+    /// Names and tensors, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The number of tensors.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The number of values in all tensors together.
+    pub fn elements(&self) -> usize {
+        self.0.values().map(|tensor| tensor.data.len()).sum()
+    }
+}
+
+impl FromIterator<(String, HostTensor)> for Tensors {
+    fn from_iter<I: IntoIterator<Item = (String, HostTensor)>>(iter: I) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}
+
+impl IntoIterator for Tensors {
+    type Item = (String, HostTensor);
+    type IntoIter = std::collections::btree_map::IntoIter<String, HostTensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}

@@ -1,0 +1,279 @@
+//! safetensors files, in and out.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+
+use super::{Error, HostTensor, Result, Tensors};
+
+fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { doing, path: path.to_path_buf(), source }
+}
+
+/// Reads every tensor of a safetensors file; f32, f16, bf16, f64, integers and bool all become f32.
+///
+/// The header is held against the file's true size before anything is allocated, so a file that lies
+/// costs no memory; errors name the file and the tensor.
+pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let about = file.metadata().map_err(io_error("read", path))?;
+    if !about.is_file() {
+        return Err(malformed(path, "it is not a regular file"));
+    }
+    if about.len() < 8 {
+        return Err(malformed(path, format!("expected a header, got {} bytes in all", about.len())));
+    }
+    // SAFETY: the map is read-only and dropped before this function returns. Another process that
+    // shortens the file meanwhile would raise SIGBUS; our own files are replaced, never rewritten.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error("map", path))?;
+    let parsed = SafeTensors::deserialize(&map).map_err(|e| malformed(path, reason(&e, &map)))?;
+    parsed
+        .iter()
+        .map(|(name, view)| {
+            let data = to_f32(view.dtype(), view.data()).ok_or_else(|| Error::Tensor {
+                path: path.to_path_buf(),
+                tensor: name.to_string(),
+                expected: "F32, F16, BF16, F64, an integer or BOOL".into(),
+                got: format!("{:?}", view.dtype()),
+            })?;
+            Ok((name.to_string(), HostTensor { shape: view.shape().to_vec(), data }))
+        })
+        .collect()
+}
+
+fn malformed(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Malformed { path: path.to_path_buf(), reason: reason.into() }
+}
+
+/// Says what is wrong with sizes, where the crate's own message only says that something is.
+fn reason(error: &SafeTensorError, map: &[u8]) -> String {
+    let header = map.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+    let size = map.len();
+    match error {
+        SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
+            format!("its header claims {header} bytes, the file has {size} (truncated, or not safetensors)")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => match claimed(map) {
+            Some(claimed) => format!("its tensors need a file of {claimed} bytes, got {size} (truncated?)"),
+            None => format!("its tensors do not cover its {size} bytes (truncated?)"),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// The file size that the header speaks of, for the message alone.
+fn claimed(map: &[u8]) -> Option<u64> {
+    let header = u64::from_le_bytes(*map.first_chunk::<8>()?);
+    let json = map.get(8..8usize.checked_add(usize::try_from(header).ok()?)?)?;
+    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let end = json.as_object()?.values().filter_map(|t| t["data_offsets"][1].as_u64()).max()?;
+    end.checked_add(8)?.checked_add(header)
+}
+
+/// Little-endian elements to f32; none for a type that has no f32 meaning here.
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn each<const S: usize>(bytes: &[u8], f: impl Fn([u8; S]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<S>().0.iter().map(|chunk| f(*chunk)).collect()
+    }
+    Some(match dtype {
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::U8 | Dtype::BOOL => each(bytes, |[b]| f32::from(b)),
+        Dtype::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        Dtype::I16 => each(bytes, |b| f32::from(i16::from_le_bytes(b))),
+        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
+        _ => return None,
+    })
+}
+
+/// Writes a safetensors file: f32, tensors and metadata sorted by name, so equal tensors make equal bytes.
+///
+/// It is written aside, synced and renamed: under `path` there is always the old file or the new one.
+pub fn save(path: impl AsRef<Path>, tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let path = path.as_ref();
+    let aside = aside(path);
+    let written = (|| {
+        let file = File::create(&aside).map_err(io_error("create", &aside))?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        write_to(&mut out, tensors, metadata).map_err(io_error("write", &aside))?;
+        let file = out.into_inner().map_err(|e| e.into_error()).map_err(io_error("write", &aside))?;
+        file.sync_all().map_err(io_error("sync", &aside))?;
+        std::fs::rename(&aside, path).map_err(io_error("rename into place", path))?;
+        sync_parent(path).map_err(io_error("sync the folder of", path))
+    })();
+    if written.is_err() {
+        // The first error is the one worth reporting.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".tmp-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    sync_dir(parent)
+}
+
+/// Makes renames and new entries of a folder durable. Windows cannot sync folders and need not.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
+fn header(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut entries = BTreeMap::new();
+    if !metadata.is_empty() {
+        entries.insert("__metadata__", serde_json::json!(metadata));
+    }
+    let mut start = 0;
+    for (name, tensor) in tensors.iter() {
+        let end = start + 4 * tensor.data.len();
+        let entry = serde_json::json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+        entries.insert(name, entry);
+        start = end;
+    }
+    let mut json = serde_json::json!(entries).to_string().into_bytes();
+    // Readers map the file and want the data aligned.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    json
+}
+
+/// The size in bytes of the file that [`write_to`] makes.
+pub(crate) fn encoded_size(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> u64 {
+    (8 + header(tensors, metadata).len() + 4 * tensors.elements()) as u64
+}
+
+/// Writes the bytes of a safetensors file.
+pub(crate) fn write_to(
+    out: &mut impl Write,
+    tensors: &Tensors,
+    metadata: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    for (name, tensor) in tensors.iter() {
+        let expected: usize = tensor.shape.iter().product();
+        if expected != tensor.data.len() {
+            let got = tensor.data.len();
+            let shape = &tensor.shape;
+            let what = format!("tensor {name} of shape {shape:?}: expected {expected} values, got {got}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+    }
+    let header = header(tensors, metadata);
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    for (_, tensor) in tensors.iter() {
+        if cfg!(target_endian = "little") {
+            out.write_all(bytemuck::cast_slice(&tensor.data))?;
+        } else {
+            for value in &tensor.data {
+                out.write_all(&value.to_le_bytes())?;
+            }
+        }
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Tensors {
+        let mut tensors = Tensors::new();
+        tensors.insert("b.weight", HostTensor { shape: vec![2, 3], data: vec![1.5, -2.0, 0.0, 3.0, 4.0, 5.0] });
+        tensors.insert("a", HostTensor { shape: vec![], data: vec![7.0] });
+        tensors
+    }
+
+    fn raw(dir: &Path, json: &str, data: &[u8]) -> PathBuf {
+        let path = dir.join("raw.safetensors");
+        let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(json.as_bytes());
+        bytes.extend(data);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn round_trip_in_sorted_equal_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let metadata: BTreeMap<_, _> = ["z", "y", "x"].map(|k| (k.to_string(), k.to_string())).into();
+        save(&path, &sample(), &metadata).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        save(&path, &sample(), &metadata).unwrap();
+        assert_eq!(first, std::fs::read(&path).unwrap());
+        assert_eq!(first.len() as u64, encoded_size(&sample(), &metadata));
+        assert_eq!(load(&path).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(sample().elements(), 7);
+    }
+
+    #[test]
+    fn half_precisions_become_f32() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"b":{"dtype":"BF16","shape":[2],"data_offsets":[4,8]},"h":{"dtype":"F16","shape":[2],"data_offsets":[0,4]},"m":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}"#;
+        let mut data = Vec::new();
+        data.extend([f16::from_f32(0.5), f16::from_f32(-2.0)].iter().flat_map(|x| x.to_le_bytes()));
+        data.extend([bf16::from_f32(3.0), bf16::from_f32(-1.0)].iter().flat_map(|x| x.to_le_bytes()));
+        data.extend([0, 1]);
+        let tensors = load(raw(dir.path(), json, &data)).unwrap();
+        assert_eq!(tensors.get("h").unwrap().data, [0.5, -2.0]);
+        assert_eq!(tensors.get("b").unwrap().data, [3.0, -1.0]);
+        assert_eq!(tensors.get("m").unwrap().data, [0.0, 1.0]);
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        let message = |p: &Path| load(p).unwrap_err().to_string();
+        assert!(message(&path).contains("cannot open"), "{}", message(&path));
+        save(&path, &sample(), &BTreeMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let got = message(&path);
+            assert!(got.contains("w.safetensors") && got.len() < 400, "{got}");
+        }
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let expected = format!("need a file of {} bytes, got {}", whole.len(), whole.len() - 1);
+        assert!(message(&path).contains(&expected), "{}", message(&path));
+        // a header of 2^60 bytes, a tensor of 2^61 values, and an unknown type
+        std::fs::write(&path, (1u64 << 60).to_le_bytes()).unwrap();
+        assert!(message(&path).contains("claims 1152921504606846976 bytes"), "{}", message(&path));
+        let lie = r#"{"a":{"dtype":"F32","shape":[2305843009213693952],"data_offsets":[0,4]}}"#;
+        assert!(load(raw(dir.path(), lie, &[0; 4])).is_err());
+        let kind = r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#;
+        let got = message(&raw(dir.path(), kind, &[0; 4]));
+        assert!(got.contains("tensor a: expected F32") && got.contains("got F8_E4M3"), "{got}");
+        assert!(message(dir.path()).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_failed_save_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        save(&path, &sample(), &BTreeMap::new()).unwrap();
+        let mut wrong = sample();
+        wrong.insert("c", HostTensor { shape: vec![3], data: vec![0.0] });
+        let message = save(&path, &wrong, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(message.contains("tensor c of shape [3]: expected 3 values, got 1"), "{message}");
+        assert_eq!(load(&path).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
