@@ -1,5 +1,6 @@
 //! Masked video distillation on any GPU that wgpu reaches.
 
+pub mod data;
 pub mod gpu;
 pub mod model;
 pub mod op;

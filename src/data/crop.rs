@@ -1,0 +1,86 @@
+//! Cropping and resizing frames.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use rand::{Rng, RngExt};
+
+/// A region of a frame in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Left edge.
+    pub x: usize,
+    /// Top edge.
+    pub y: usize,
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Shares of the short side that a crop's sides may have.
+const SCALES: [f64; 4] = [1.0, 0.875, 0.75, 0.66];
+
+/// MVD's multi-scale crop: both sides among `SCALES` of the short side, at most one step apart, at one of 13 places
+/// (corners, centre and between). Sides within 3 pixels of `target` are snapped to it, as the reference does.
+pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rng) -> Region {
+    let short = width.min(height);
+    let side = |scale: f64| {
+        let side = ((short as f64 * scale) as usize).max(1);
+        if side.abs_diff(target) < 3 && target <= short { target } else { side }
+    };
+    let mut pairs = Vec::new();
+    for (i, &h) in SCALES.iter().enumerate() {
+        for (j, &w) in SCALES.iter().enumerate() {
+            if i.abs_diff(j) <= 1 {
+                pairs.push((side(w), side(h)));
+            }
+        }
+    }
+    let (w, h) = pairs[rng.random_range(0..pairs.len())];
+    const PLACES: [(usize, usize); 13] = [
+        (0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3),
+    ];
+    let (px, py) = PLACES[rng.random_range(0..PLACES.len())];
+    Region { x: (width - w) / 4 * px, y: (height - h) / 4 * py, width: w, height: h }
+}
+
+/// Resizes a region of `rgb` (rows of `width` pixels) to `size` x `size`, bilinear with antialiasing as PIL's.
+pub(super) fn resize(rgb: &[u8], width: usize, height: usize, region: Region, size: usize) -> Result<Vec<u8>, String> {
+    if region.width == size && region.height == size {
+        let row = |y: usize| &rgb[((region.y + y) * width + region.x) * 3..][..size * 3];
+        return Ok((0..size).flat_map(|y| row(y).iter().copied()).collect());
+    }
+    let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
+    let mut target = Image::new(size as u32, size as u32, PixelType::U8x3);
+    let Region { x, y, width, height } = region;
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(x as f64, y as f64, width as f64, height as f64);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
+    Ok(target.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::rng;
+
+    #[test]
+    fn crops_lie_within_the_frame() {
+        let mut rng = rng(3, 0, 0, 0);
+        for (width, height) in [(340, 256), (64, 64), (33, 97), (1, 5)] {
+            for _ in 0..200 {
+                let r = multi_scale(width, height, 224, &mut rng);
+                assert!(r.width > 0 && r.x + r.width <= width, "{r:?}");
+                assert!(r.height > 0 && r.y + r.height <= height, "{r:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn resizing_a_flat_frame_keeps_its_colour() {
+        let rgb = [10u8, 200, 77].repeat(20 * 10);
+        let out = resize(&rgb, 20, 10, Region { x: 3, y: 1, width: 9, height: 7 }, 16).unwrap();
+        assert_eq!(out, [10u8, 200, 77].repeat(256));
+    }
+}

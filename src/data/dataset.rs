@@ -1,0 +1,148 @@
+//! A set of videos: a list file, a folder, or one video.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Result};
+use super::video::is_image;
+
+/// One video of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The file, or the folder of images.
+    pub path: PathBuf,
+    /// The label that the list gives it.
+    pub label: Option<u32>,
+}
+
+/// What `--data` turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A text file of `path label` lines.
+    List,
+    /// A folder of videos or of folders of images.
+    Folder,
+    /// One video.
+    Single,
+}
+
+/// Videos and labels.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// What was opened.
+    pub source: Source,
+    /// Every video, in the list's order or sorted by path.
+    pub items: Vec<Item>,
+}
+
+fn is_video(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_some_and(|e| matches!(e.as_str(), "mp4" | "mov" | "m4v"))
+}
+
+fn is_list(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    extension.is_some_and(|e| matches!(e.as_str(), "txt" | "csv" | "list"))
+}
+
+impl Dataset {
+    /// Opens a list (`.txt`, `.csv`, `.list`; relative paths start at `root`, else at the list's folder), a folder of
+    /// videos or of folders of images (searched through), or one video.
+    ///
+    /// # Errors
+    /// Nothing there, nothing in it, or a line that is not `path label`.
+    pub fn open(path: &Path, root: Option<&Path>) -> Result<Dataset> {
+        if !path.exists() {
+            return Err(Error::NotFound { path: path.to_owned() });
+        }
+        let (source, items) = if path.is_dir() {
+            let mut items = Vec::new();
+            walk(path, &mut items)?;
+            items.sort_by(|a, b| a.path.cmp(&b.path));
+            (Source::Folder, items)
+        } else if is_list(path) {
+            (Source::List, list(path, root)?)
+        } else {
+            (Source::Single, vec![Item { path: path.to_owned(), label: None }])
+        };
+        if items.is_empty() {
+            let what = match source {
+                Source::List => "the list names no video; expected one `path label` a line",
+                _ => "no videos (mp4, mov, m4v) and no folders of images (jpg, png, webp, bmp) in here",
+            };
+            return Err(Error::Empty { path: path.to_owned(), what: what.into() });
+        }
+        Ok(Dataset { source, items })
+    }
+}
+
+fn list(path: &Path, root: Option<&Path>) -> Result<Vec<Item>> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let base = root.or(path.parent()).unwrap_or(Path::new("")).to_owned();
+    let mut items = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = || Error::List { path: path.to_owned(), line: index + 1, got: line.to_owned() };
+        // Paths may hold spaces: the label is the last word, if that is a number.
+        let (name, label) = match line.rsplit_once([' ', '\t', ',']) {
+            Some((name, label)) => match label.parse() {
+                Ok(label) => (name.trim(), Some(label)),
+                Err(_) if is_video(Path::new(line)) => (line, None),
+                Err(_) => return Err(wrong()),
+            },
+            None => (line, None),
+        };
+        items.push(Item { path: base.join(name), label });
+    }
+    Ok(items)
+}
+
+fn walk(folder: &Path, items: &mut Vec<Item>) -> Result<()> {
+    let mut has_images = false;
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_dir() {
+            walk(&path, items)?;
+        } else if is_video(&path) {
+            items.push(Item { path, label: None });
+        } else {
+            has_images |= is_image(&path);
+        }
+    }
+    if has_images {
+        items.push(Item { path: folder.to_owned(), label: None });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(text: &str) -> Result<Dataset> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("list.txt");
+        std::fs::write(&file, text).unwrap();
+        Dataset::open(&file, Some(Path::new("/root")))
+    }
+
+    #[test]
+    fn lists_give_paths_and_labels() {
+        let set = open("# a set\na b.mp4 3\n\nc.mp4\nd.mp4,7\n").unwrap();
+        let item = |path: &str, label| Item { path: path.into(), label };
+        let expected = [item("/root/a b.mp4", Some(3)), item("/root/c.mp4", None), item("/root/d.mp4", Some(7))];
+        assert_eq!(set.items, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let error = open("").unwrap_err().to_string();
+        assert!(error.contains("list.txt") && error.contains("names no video"), "{error}");
+        let error = open("a.mp4 1\nb.mp4 dog\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("b.mp4 dog"), "{error}");
+        let error = Dataset::open(Path::new("/no/such"), None).unwrap_err().to_string();
+        assert!(error.contains("/no/such") && error.contains("no such file"), "{error}");
+    }
+}

@@ -1,0 +1,83 @@
+//! What can be wrong with data; every text names the file.
+
+use std::path::{Path, PathBuf};
+
+/// Result of data calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A data error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system could not read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A path that names no file or folder.
+    #[error("--data {}: no such file or folder", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A list or folder without a single video.
+    #[error("{}: {what}", path.display())]
+    Empty {
+        /// The list or folder.
+        path: PathBuf,
+        /// What was looked for.
+        what: String,
+    },
+    /// A line of a list that is not `path label`.
+    #[error("{}, line {line}: expected `path label`, got `{got}`", path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Its text.
+        got: String,
+    },
+    /// A file that is no video that can be read here.
+    #[error("{}: {reason}", path.display())]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A mask that masks nothing or everything.
+    #[error("mask ratio {ratio} masks {masked} of {all} tokens; at least one must be masked and one visible")]
+    Mask {
+        /// The ratio asked for.
+        ratio: f64,
+        /// Tokens it masks.
+        masked: usize,
+        /// Tokens there are.
+        all: usize,
+    },
+    /// More files were unreadable than allowed.
+    #[error("{bad} of {all} files could not be read, over the allowed share of {allowed}; the last: {last}")]
+    TooManyBad {
+        /// Unreadable files met so far.
+        bad: usize,
+        /// Files of the set.
+        all: usize,
+        /// Share allowed.
+        allowed: f64,
+        /// The last one's error.
+        last: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Error::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn video(path: &Path, reason: impl Into<String>) -> Self {
+        Error::Video { path: path.to_owned(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,243 @@
+//! Batches of clips, decoded by threads, the same whatever their number.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::dataset::Dataset;
+use super::error::{Error, Result};
+use super::mask::{MaskConfig, Tokens};
+use super::rng;
+use super::sample::{self, Clip, ClipConfig};
+
+/// Files tried in place of one that cannot be read.
+const REPLACEMENTS: usize = 16;
+
+/// Where a run stands in its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Passes over the set that are done.
+    pub epoch: usize,
+    /// Batches of this pass that are done.
+    pub batch: usize,
+}
+
+/// How a set is loaded.
+#[derive(Debug, Clone)]
+pub struct LoaderConfig {
+    /// How clips are drawn.
+    pub clip: ClipConfig,
+    /// How tokens are masked.
+    pub mask: MaskConfig,
+    /// Clips of a batch.
+    pub batch: usize,
+    /// Seed of all draws.
+    pub seed: u64,
+    /// Decoding threads.
+    pub threads: usize,
+    /// Share of unreadable files at which the run stops.
+    pub max_bad: f64,
+    /// Where to start.
+    pub start: Position,
+}
+
+/// One batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// (B, T, H, W, 3) RGB.
+    pub frames: Vec<u8>,
+    /// (B, T / step, h, w, 3) RGB for a teacher of another size; else empty.
+    pub teacher_frames: Vec<u8>,
+    /// (B, V) visible tokens.
+    pub visible: Vec<u32>,
+    /// (B, M) masked tokens.
+    pub masked: Vec<u32>,
+    /// Where to start after this batch.
+    pub next: Position,
+}
+
+type Drawn = Result<(Clip, Tokens)>;
+
+struct Shared {
+    set: Arc<Dataset>,
+    config: LoaderConfig,
+    bad: Mutex<BTreeSet<PathBuf>>,
+    orders: Mutex<BTreeMap<usize, Arc<Vec<usize>>>>,
+}
+
+/// An endless sequence of batches over a set, reshuffled each pass.
+pub struct Loader {
+    shared: Arc<Shared>,
+    tasks: Option<Sender<(usize, usize)>>,
+    done: Receiver<((usize, usize), Drawn)>,
+    arrived: BTreeMap<(usize, usize), Drawn>,
+    asked: (usize, usize),
+    next: Position,
+    threads: Vec<JoinHandle<()>>,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Starts the decoding threads. A set smaller than a batch repeats its clips, drawn anew, to fill one.
+    pub fn new(set: Arc<Dataset>, config: LoaderConfig) -> Loader {
+        let threads = config.threads.max(1);
+        let next = config.start;
+        let shared = Arc::new(Shared { set, config, bad: Mutex::default(), orders: Mutex::default() });
+        // Two batches in flight, and enough that no thread idles; this bounds the queue's memory.
+        let (tasks, todo) = bounded::<(usize, usize)>((2 * shared.config.batch).max(2 * threads));
+        let (sender, done) = unbounded();
+        let spawn = |_| {
+            let (shared, todo, sender) = (Arc::clone(&shared), todo.clone(), sender.clone());
+            std::thread::spawn(move || {
+                while let Ok(slot) = todo.recv() {
+                    if sender.send((slot, shared.draw(slot.0, slot.1))).is_err() {
+                        break;
+                    }
+                }
+            })
+        };
+        let handles = (0..threads).map(spawn).collect();
+        let asked = (next.epoch, next.batch * shared.config.batch);
+        let (tasks, arrived) = (Some(tasks), BTreeMap::new());
+        Loader { shared, tasks, done, arrived, asked, next, threads: handles, waited: Duration::ZERO }
+    }
+
+    /// Batches of one pass over the set.
+    pub fn batches(&self) -> usize {
+        batches(&self.shared)
+    }
+
+    /// Time that `next_batch` waited for the decoding threads.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The files that could not be read so far.
+    pub fn bad_files(&self) -> Vec<PathBuf> {
+        self.shared.bad.lock().map(|bad| bad.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    fn ask(&mut self) {
+        let Some(tasks) = &self.tasks else { return };
+        let in_pass = batches(&self.shared) * self.shared.config.batch;
+        let batch = self.shared.config.batch;
+        // Never more than two batches ahead of what was taken.
+        let ahead = |slot: (usize, usize)| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
+        while ahead(self.asked) < 2 * batch && tasks.try_send(self.asked).is_ok() {
+            self.asked.1 += 1;
+            if self.asked.1 == in_pass {
+                self.asked = (self.asked.0 + 1, 0);
+            }
+        }
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// Too many files cannot be read, or a file and all of its replacements.
+    pub fn next_batch(&mut self) -> Result<Batch> {
+        let Position { epoch, batch } = self.next;
+        let size = self.shared.config.batch;
+        let empty = Vec::new;
+        let mut out =
+            Batch { frames: empty(), teacher_frames: empty(), visible: vec![], masked: vec![], next: self.next };
+        for slot in batch * size..(batch + 1) * size {
+            let (clip, tokens) = self.take((epoch, slot))?;
+            out.frames.extend(clip.frames);
+            out.teacher_frames.extend(clip.teacher_frames);
+            out.visible.extend(tokens.visible);
+            out.masked.extend(tokens.masked);
+        }
+        self.next.batch += 1;
+        if self.next.batch == batches(&self.shared) {
+            self.next = Position { epoch: epoch + 1, batch: 0 };
+        }
+        self.ask();
+        out.next = self.next;
+        Ok(out)
+    }
+
+    fn take(&mut self, slot: (usize, usize)) -> Drawn {
+        loop {
+            if let Some(drawn) = self.arrived.remove(&slot) {
+                return drawn;
+            }
+            self.ask();
+            let clock = Instant::now();
+            let Ok((at, drawn)) = self.done.recv() else {
+                return Err(Error::Empty { path: PathBuf::new(), what: "the decoding threads are gone".into() });
+            };
+            self.waited += clock.elapsed();
+            self.arrived.insert(at, drawn);
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.tasks = None;
+        for thread in self.threads.drain(..) {
+            // A worker's panic was caught and reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn batches(shared: &Shared) -> usize {
+    (shared.set.items.len() / shared.config.batch).max(1)
+}
+
+impl Shared {
+    /// The order of one pass.
+    fn order(&self, epoch: usize) -> Arc<Vec<usize>> {
+        let Ok(mut orders) = self.orders.lock() else { return Arc::default() };
+        orders.retain(|&e, _| e + 1 >= epoch);
+        let shuffled = || {
+            let mut order: Vec<usize> = (0..self.set.items.len()).collect();
+            order.shuffle(&mut rng(self.config.seed, epoch, 0, 0));
+            Arc::new(order)
+        };
+        Arc::clone(orders.entry(epoch).or_insert_with(shuffled))
+    }
+
+    fn draw(&self, epoch: usize, slot: usize) -> Drawn {
+        let order = self.order(epoch);
+        let mut rng = rng(self.config.seed, epoch, slot, 1);
+        let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
+        let mut last = None;
+        for _ in 0..REPLACEMENTS {
+            let path = &self.set.items[index].path;
+            let drawn = catch_unwind(AssertUnwindSafe(|| sample::draw(path, &self.config.clip, &mut rng)));
+            let error = match drawn {
+                Ok(Ok(clip)) => return Ok((clip, self.config.mask.draw(&mut rng))),
+                Ok(Err(error)) => error,
+                Err(_) => Error::video(path, "the decoder panicked"),
+            };
+            self.report(path, &error)?;
+            last = Some(error);
+            index = rng.random_range(0..self.set.items.len());
+        }
+        Err(last.unwrap_or_else(|| Error::Empty { path: PathBuf::new(), what: "no video".into() }))
+    }
+
+    /// Names a bad file once; an error once there are too many.
+    fn report(&self, path: &std::path::Path, error: &Error) -> Result<()> {
+        let Ok(mut bad) = self.bad.lock() else { return Ok(()) };
+        if bad.insert(path.to_owned()) {
+            log::warn!("skipped, another clip takes its place: {error}");
+        }
+        let (count, all, allowed) = (bad.len(), self.set.items.len(), self.config.max_bad);
+        // One bad file alone never stops a run that has others.
+        if count as f64 > (allowed * all as f64).max(1.0) || count == all {
+            return Err(Error::TooManyBad { bad: count, all, allowed, last: error.to_string() });
+        }
+        Ok(())
+    }
+}

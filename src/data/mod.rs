@@ -1,0 +1,31 @@
+//! Data: lists and folders of videos, decoding, sampling, cropping, masks, and the loader that feeds training.
+//!
+//! All randomness is a function of (seed, epoch, position), so a run repeats whatever the number of threads.
+
+mod crop;
+mod dataset;
+mod error;
+mod loader;
+mod mask;
+mod sample;
+pub mod synth;
+pub mod video;
+
+pub use crop::multi_scale;
+pub use dataset::{Dataset, Item, Source};
+pub use error::{Error, Result};
+pub use loader::{Batch, Loader, LoaderConfig, Position};
+pub use mask::{MaskConfig, MaskKind, Tokens};
+pub use sample::{Clip, ClipConfig, frame_ranks};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// The generator of one purpose: a stream of its own for every (seed, epoch, position, purpose).
+pub(crate) fn rng(seed: u64, epoch: usize, position: usize, purpose: u64) -> ChaCha8Rng {
+    let mut key = [0u8; 32];
+    for (bytes, part) in key.as_chunks_mut::<8>().0.iter_mut().zip([seed, epoch as u64, position as u64, purpose]) {
+        *bytes = part.to_le_bytes();
+    }
+    ChaCha8Rng::from_seed(key)
+}
