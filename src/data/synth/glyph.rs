@@ -74,11 +74,15 @@ pub fn render(labels: &Labels, config: &SynthConfig, seed: u64) -> Vec<Vec<u8>> 
     let mut rng = rng(seed, 0, 0, 3);
     let size = config.size as f32;
     let (x0, y0) = (rng.random_range(0.0..size), rng.random_range(0.0..size));
-    let (thickness, radius) = (rng.random_range(0.045..0.08) * size, rng.random_range(0.14..0.2) * size);
+    let radius = rng.random_range(0.14..0.2) * size;
     let tilt = rng.random_range(-0.25f32..0.25);
     let angle = labels.direction as f32 * PI / 4.0;
     let step = (labels.speed + 1) as f32 * size / 64.0;
     let strokes = strokes(labels.shape);
+    // Long outlines are thin and brightness varies, so that the amount of light tells little of the shape.
+    let length: f32 = strokes.iter().map(|(a, b)| (b.0 - a.0).hypot(b.1 - a.1)).sum();
+    let thickness = (rng.random_range(0.17..0.27) * size / length).clamp(0.022 * size, 0.09 * size);
+    let bright = rng.random_range(130.0f32..255.0);
     let behind = background(config, &mut rng);
     let frame = |index: usize| {
         let moment = index as f32 / (config.frames.max(2) - 1) as f32;
@@ -96,7 +100,7 @@ pub fn render(labels: &Labels, config: &SynthConfig, seed: u64) -> Vec<Vec<u8>> 
             let p = ((dx * cos + dy * sin) / radius, (dy * cos - dx * sin) / radius);
             let nearest = strokes.iter().map(|&s| distance(p, s)).fold(f32::MAX, f32::min) * radius;
             let cover = (thickness / 2.0 - nearest + 0.5).clamp(0.0, 1.0);
-            *pixel = (f32::from(*pixel) + (255.0 - f32::from(*pixel)) * cover) as u8;
+            *pixel = (f32::from(*pixel) + (bright - f32::from(*pixel)) * cover) as u8;
         }
         grey
     };

@@ -88,10 +88,12 @@ impl Video for Mp4Video {
         let mut decoded: HashMap<usize, (usize, usize, Vec<u8>)> = HashMap::new();
         let mut pending = order.as_slice();
         while let Some(&first) = pending.first() {
-            // One run of the decoder goes on until the next wanted frame has a start of its own behind it.
-            let start = self.start_of(first);
-            let run = pending.iter().enumerate().skip(1).find(|(i, s)| self.start_of(**s) > pending[i - 1]);
-            let (run, rest) = pending.split_at(run.map_or(pending.len(), |(i, _)| i));
+            // One run of the decoder goes on until all further frames start behind it; in an open GOP, frames that
+            // follow a key frame may still start before it.
+            let starts: Vec<usize> = pending.iter().map(|&s| self.start_of(s)).collect();
+            let apart = |&i: &usize| starts[i..].iter().all(|&s| s > pending[i - 1]);
+            let (run, rest) = pending.split_at((1..pending.len()).find(apart).unwrap_or(pending.len()));
+            let start = starts[..run.len()].iter().copied().min().unwrap_or(first);
             let last = run.last().copied().unwrap_or(first);
             let colour = self.colour;
             self.decode(start..=last, |sample, frame| {

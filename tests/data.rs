@@ -1,0 +1,204 @@
+//! Real files through the real decoder, and the loader's promises.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mvd::data::synth::{self, Background, SynthConfig};
+use mvd::data::{
+    Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, video,
+};
+
+fn clip(name: &str) -> PathBuf {
+    Path::new("assets/clips").join(name)
+}
+
+/// Decoded frames against ffmpeg's own RGB: every frame, in order, within 3 levels.
+fn same_as_ffmpeg(name: &str, ranks: &[usize]) {
+    let mut source = video::open(&clip(&format!("{name}.mp4"))).unwrap();
+    assert_eq!(source.len(), 24, "{name}");
+    let frames = source.frames(ranks).unwrap();
+    let strip = image::open(clip(&format!("{name}.png"))).unwrap().to_rgb8();
+    assert_eq!((frames.width, frames.height * 24), (strip.width() as usize, strip.height() as usize));
+    let bytes = frames.width * frames.height * 3;
+    for (got, &rank) in frames.rgb.iter().zip(ranks) {
+        let expected = &strip.as_raw()[rank * bytes..][..bytes];
+        let worst = got.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(worst <= 3, "{name}, frame {rank}: off by {worst} levels");
+    }
+}
+
+#[test]
+fn frames_are_those_of_ffmpeg() {
+    let all: Vec<usize> = (0..24).collect();
+    for name in ["high_bframes", "baseline", "open_gop_odd", "bt709_full"] {
+        same_as_ffmpeg(name, &all);
+        // Single frames and leaps, as clips are drawn.
+        for ranks in [vec![0], vec![23], vec![5, 9, 13, 17], vec![11, 11, 2], vec![8], vec![15, 16]] {
+            same_as_ffmpeg(name, &ranks);
+        }
+    }
+}
+
+fn message(path: &Path) -> String {
+    match video::open(path) {
+        Ok(_) => panic!("{} opened", path.display()),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn broken_files_are_named_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let whole = std::fs::read(clip("baseline.mp4")).unwrap();
+    std::fs::write(path("cut.mp4"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(path("garbage.mp4"), [7u8; 999]).unwrap();
+    std::fs::write(path("empty.mp4"), []).unwrap();
+    for (file, expected) in [
+        (path("none.mp4"), "No such file"),
+        (path("cut.mp4"), "truncated mp4"),
+        (path("garbage.mp4"), "not an mp4 file"),
+        (path("empty.mp4"), "not an mp4 file"),
+        (clip("audio_only.mp4"), "no video track"),
+    ] {
+        let text = message(&file);
+        assert!(text.contains(expected) && text.contains(&*file.file_name().unwrap().to_string_lossy()), "{text}");
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic_or_hang() {
+    let whole = std::fs::read(clip("high_bframes.mp4")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.mp4");
+    let mut state = 1u64;
+    for _ in 0..300 {
+        let mut bytes = whole.clone();
+        for _ in 0..6 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] = (state >> 25) as u8;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        // The decoder's own panics are caught by the loader; the demuxer has none.
+        let _ = std::panic::catch_unwind(|| video::open(&path).and_then(|mut v| v.frames(&[0, 5, 23]).map(|_| ())));
+    }
+}
+
+const CLIP: ClipConfig = ClipConfig { frames: 4, stride: 2, size: 32, teacher_size: Some(28), teacher_step: 2 };
+
+fn config(threads: usize, start: Position) -> LoaderConfig {
+    let mask = MaskConfig::new(MaskKind::Tube, 0.75, [2, 4, 4]).unwrap();
+    LoaderConfig { clip: CLIP, mask, batch: 3, seed: 5, threads, max_bad: 0.01, start }
+}
+
+fn synth_set(folder: &Path, count: usize) -> Dataset {
+    let config = SynthConfig { count, seed: 1, background: Background::Black, size: 64, frames: 16 };
+    synth::write(folder, &config, |_| {}).unwrap();
+    Dataset::open(&folder.join("list.txt"), None).unwrap()
+}
+
+fn batches(set: &Arc<Dataset>, threads: usize, start: Position, count: usize) -> Vec<Batch> {
+    let mut loader = Loader::new(Arc::clone(set), config(threads, start));
+    (0..count).map(|_| loader.next_batch().unwrap()).collect()
+}
+
+#[test]
+fn batches_do_not_depend_on_threads_and_resume_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = Arc::new(synth_set(dir.path(), 10));
+    let one = batches(&set, 1, Position::default(), 8);
+    assert_eq!(one[0].frames.len(), 3 * 4 * 32 * 32 * 3);
+    assert_eq!(one[0].teacher_frames.len(), 3 * 2 * 28 * 28 * 3);
+    assert_eq!((one[0].visible.len(), one[0].masked.len()), (3 * 8, 3 * 24));
+    assert_eq!(one, batches(&set, 4, Position::default(), 8));
+    // 10 videos make 3 batches of 3 a pass: batch 5 is in the middle of the second.
+    assert_eq!(one[4].next, Position { epoch: 1, batch: 2 });
+    assert_eq!(one[5..], batches(&set, 2, one[4].next, 3));
+    assert_ne!(one[0].frames, one[3].frames);
+}
+
+#[test]
+fn a_bad_file_is_replaced_and_many_end_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = synth_set(dir.path(), 12);
+    std::fs::write(&set.items[4].path, b"garbage, no mp4").unwrap();
+    let mut loader = Loader::new(Arc::new(set.clone()), config(2, Position::default()));
+    for _ in 0..8 {
+        loader.next_batch().unwrap();
+    }
+    assert_eq!(loader.bad_files(), [set.items[4].path.clone()]);
+    for item in &mut set.items[..6] {
+        item.path = dir.path().join("not there.mp4").with_extension(format!("{}.mp4", item.label.unwrap()));
+    }
+    let mut loader = Loader::new(Arc::new(set), config(2, Position::default()));
+    let error = (0..8).find_map(|_| loader.next_batch().err()).expect("six bad files of twelve went unnoticed");
+    assert!(matches!(error, Error::TooManyBad { .. }), "{error}");
+}
+
+/// Share of held-out clips whose label a nearest-centroid probe on `features` finds.
+fn probe(features: &[Vec<f32>], labels: &[usize], classes: usize) -> f64 {
+    let train = features.len() * 3 / 4;
+    let width = features[0].len();
+    let mut centroids = vec![vec![0f32; width]; classes];
+    let mut counts = vec![0f32; classes];
+    for (f, &l) in features[..train].iter().zip(labels) {
+        centroids[l].iter_mut().zip(f).for_each(|(c, v)| *c += v);
+        counts[l] += 1.0;
+    }
+    for (c, n) in centroids.iter_mut().zip(&counts) {
+        c.iter_mut().for_each(|v| *v /= n.max(1.0));
+    }
+    let gap = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+    let right = features[train..].iter().zip(&labels[train..]).filter(|(f, l)| {
+        let best = (0..classes).min_by(|&a, &b| gap(f, &centroids[a]).total_cmp(&gap(f, &centroids[b])));
+        best == Some(**l)
+    });
+    right.count() as f64 / (features.len() - train) as f64
+}
+
+#[test]
+fn synthetic_labels_need_both_space_and_time() {
+    let config = SynthConfig { count: 0, seed: 0, background: Background::Black, size: 64, frames: 16 };
+    let mut state = 9u64;
+    let mut next = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let draws: Vec<(synth::Labels, Vec<Vec<u8>>)> = (0..1600)
+        .map(|i| {
+            let labels = synth::Labels { shape: next(10), direction: next(8), speed: next(3), order: next(2) };
+            (labels, synth::render(&labels, &config, i))
+        })
+        .collect();
+    let floats = |v: &[u8]| v.iter().map(|&x| f32::from(x)).collect::<Vec<f32>>();
+    let single: Vec<Vec<f32>> = draws.iter().map(|d| floats(&d.1[8])).collect();
+    let mean = |frames: &[Vec<u8>]| (0..64 * 64).map(|i| frames.iter().map(|f| f32::from(f[i])).sum()).collect();
+    let means: Vec<Vec<f32>> = draws.iter().map(|d| mean(&d.1)).collect();
+    let labels = |f: fn(&synth::Labels) -> usize| draws.iter().map(|d| f(&d.0)).collect::<Vec<_>>();
+    // Chance, plus three standard deviations of 400 held-out clips.
+    let chance = |n: f64| 1.0 / n + 3.0 * (1.0 / n * (1.0 - 1.0 / n) / 400.0).sqrt();
+    let direction = probe(&single, &labels(|l| l.direction), 8);
+    assert!(direction < chance(8.0), "one frame tells the direction: {direction}");
+    let speed = probe(&single, &labels(|l| l.speed), 3);
+    assert!(speed < chance(3.0), "one frame tells the speed: {speed}");
+    let shape = probe(&means, &labels(|l| l.shape), 10);
+    assert!(shape < chance(10.0), "the mean over time tells the shape: {shape}");
+    // The probe itself works: the first frame centred on its glyph tells the shape.
+    let centred: Vec<Vec<f32>> = draws.iter().map(|d| centre(&d.1[0])).collect();
+    let shape = probe(&centred, &labels(|l| l.shape), 10);
+    assert!(shape > 0.5, "a centred frame does not tell the shape: {shape}");
+}
+
+/// The frame rolled so that the glyph's circular mean lies in the middle.
+fn centre(frame: &[u8]) -> Vec<f32> {
+    let angle = |i: usize| i as f32 / 64.0 * std::f32::consts::TAU;
+    let middle = |of: fn(usize) -> usize| {
+        let (s, c) = frame.iter().enumerate().fold((0f32, 0f32), |(s, c), (i, &v)| {
+            (s + f32::from(v) * angle(of(i)).sin(), c + f32::from(v) * angle(of(i)).cos())
+        });
+        (s.atan2(c) / std::f32::consts::TAU * 64.0).round().rem_euclid(64.0) as usize
+    };
+    let (x, y) = (middle(|i| i % 64), middle(|i| i / 64));
+    (0..64 * 64).map(|i| f32::from(frame[(i / 64 + y + 32) % 64 * 64 + (i % 64 + x + 32) % 64])).collect()
+}
