@@ -1,5 +1,7 @@
 //! Masked video distillation on any GPU that wgpu reaches.
 
+pub mod cli;
+pub mod config;
 pub mod data;
 pub mod gpu;
 pub mod model;

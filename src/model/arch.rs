@@ -1,7 +1,8 @@
 //! The numbers that fix a model's shapes.
 
 /// Width and depth of a stack of transformer blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vit {
     /// Channels C.
     pub dim: usize,

@@ -62,10 +62,21 @@ impl Params {
     }
 
     /// A patch embedding stored as a convolution: `{name}.weight` (out, 3, ..kernel) and `{name}.bias`.
-    pub fn patch_embed(&mut self, rec: &mut Recorder, name: &str, dim: usize, kernel: &[usize]) -> Linear {
+    ///
+    /// MAE redraws the weight as a linear layer's; elsewhere both keep PyTorch's start of convolutions.
+    pub fn patch_embed(
+        &mut self,
+        rec: &mut Recorder,
+        name: &str,
+        dim: usize,
+        kernel: &[usize],
+        mae: bool,
+    ) -> Linear {
         let shape: Vec<usize> = [dim, 3].iter().chain(kernel).copied().collect();
-        let weight = self.tensor(rec, &format!("{name}.weight"), &shape, Init::Xavier);
-        Linear::new(weight, Some(self.tensor(rec, &format!("{name}.bias"), &[dim], Init::Zeros)))
+        let conv = Init::conv(3 * kernel.iter().product::<usize>());
+        let init = if mae { Init::Xavier } else { conv };
+        let weight = self.tensor(rec, &format!("{name}.weight"), &shape, init);
+        Linear::new(weight, Some(self.tensor(rec, &format!("{name}.bias"), &[dim], conv)))
     }
 
     /// `{name}.qkv.weight` (3C, C) and its bias of either kind.

@@ -75,7 +75,7 @@ impl Student {
         drop_path: f64,
     ) -> Self {
         let kernel = [grid.tubelet, grid.patch, grid.patch];
-        let patch_embed = params.patch_embed(rec, "patch_embed.proj", vit.dim, &kernel);
+        let patch_embed = params.patch_embed(rec, "patch_embed.proj", vit.dim, &kernel, false);
         let blocks = declare_blocks(rec, params, "blocks", vit, QkvBias::QueryValue);
         let norm = params.norm(rec, "norm", vit.dim);
         let decoders = decoders.iter().map(|d| Decoder::declare(rec, params, vit.dim, d)).collect();

@@ -21,7 +21,7 @@ impl VideoTeacher {
     pub fn declare(rec: &mut Recorder, params: &mut Params, vit: &Vit, grid: &Grid) -> Self {
         let kernel = [grid.tubelet, grid.patch, grid.patch];
         VideoTeacher {
-            patch_embed: params.patch_embed(rec, "encoder.patch_embed.proj", vit.dim, &kernel),
+            patch_embed: params.patch_embed(rec, "encoder.patch_embed.proj", vit.dim, &kernel, false),
             blocks: declare_blocks(rec, params, "encoder.blocks", vit, QkvBias::QueryValue),
             grid: *grid,
             dim: vit.dim,
@@ -61,10 +61,10 @@ pub struct ImageTeacher {
 impl ImageTeacher {
     /// Declares the parameters; `grid` has tubelet 1 and one frame a tubelet of the student.
     pub fn declare(rec: &mut Recorder, params: &mut Params, vit: &Vit, grid: &Grid) -> Self {
-        let init = Init::TruncNormal { std: 0.02 };
+        let init = Init::Normal { std: 0.02 };
         ImageTeacher {
             cls_token: params.tensor(rec, "cls_token", &[1, 1, vit.dim], init),
-            patch_embed: params.patch_embed(rec, "patch_embed.proj", vit.dim, &[grid.patch, grid.patch]),
+            patch_embed: params.patch_embed(rec, "patch_embed.proj", vit.dim, &[grid.patch, grid.patch], true),
             blocks: declare_blocks(rec, params, "blocks", vit, QkvBias::Full),
             grid: *grid,
             dim: vit.dim,

@@ -9,13 +9,16 @@ use super::expect_shape;
 use crate::gpu::{Dtype, Recorder, Tensor, grid};
 
 /// Kind of distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 pub enum LossKind {
     /// Huber's loss with beta 1.
+    #[value(name = "smooth-l1")]
     SmoothL1,
     /// Absolute difference.
+    #[value(name = "l1")]
     L1,
     /// Squared difference.
+    #[value(name = "l2")]
     L2,
 }
 

@@ -11,7 +11,7 @@ use crate::gpu::{EngineOptions, Gpu};
 use crate::op::check::{Case, DIFFERENCE_TOLERANCE, check};
 use crate::{gpu, op, weights};
 
-pub use reference::check_reference;
+pub use reference::{check_embedded, check_reference};
 
 /// What a self-test cannot go on from; a wrong number is a failed `Row` instead.
 #[derive(Debug, thiserror::Error)]

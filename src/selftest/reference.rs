@@ -93,6 +93,22 @@ fn start(gpu: &Arc<Gpu>, reference: &Reference<'_>, arch: &DistillArch, lists: &
     Ok(Run { engine, step })
 }
 
+/// The same check with the reference that the program carries.
+///
+/// # Errors
+/// What the engine reports.
+pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
+    let dir = std::env::temp_dir().join(format!("mvd-selftest-{}", std::process::id()));
+    let path = dir.join("reference.safetensors");
+    let io = |source| Error::Io { path: path.clone(), source };
+    std::fs::create_dir_all(&dir).map_err(io)?;
+    let written = std::fs::write(&path, include_bytes!("../../assets/reference/mvd.safetensors"))
+        .and_then(|()| std::fs::write(sibling(&path, "json"), include_bytes!("../../assets/reference/mvd.json")));
+    let checked = written.map_err(io).and_then(|()| check_reference(gpu, &path));
+    std::fs::remove_dir_all(&dir).map_err(io)?;
+    checked
+}
+
 /// Checks every output, loss, gradient and the weights after five steps against a file as `assets/reference` holds.
 ///
 /// # Errors

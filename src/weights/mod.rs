@@ -15,7 +15,7 @@ pub use adopt::{Import, adopt};
 pub use error::{Error, Mismatch, Result};
 pub use init::{Init, Spec, init};
 pub use safetensors::{load, save};
-pub(crate) use safetensors::{encoded_size, write_to};
+pub(crate) use safetensors::sync_dir;
 
 /// A tensor in host memory, row-major, f32 whatever its type in the file was.
 #[derive(Debug, Clone, PartialEq)]

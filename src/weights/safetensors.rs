@@ -153,11 +153,6 @@ fn header(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     json
 }
 
-/// The size in bytes of the file that [`write_to`] makes.
-pub(crate) fn encoded_size(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> u64 {
-    (8 + header(tensors, metadata).len() + 4 * tensors.elements()) as u64
-}
-
 /// Writes the bytes of a safetensors file.
 pub(crate) fn write_to(
     out: &mut impl Write,

@@ -1,0 +1,88 @@
+//! The command line: flags into configs, errors into exit codes.
+
+mod distill;
+mod init;
+mod report;
+mod selftest;
+mod synth;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::gpu::{AdapterChoice, Gpu, list_adapters};
+
+/// Masked video distillation on any GPU.
+#[derive(Parser)]
+#[command(name = "mvd", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a student from frozen teachers; without flags, on a small set made on the spot.
+    Distill(Box<distill::DistillArgs>),
+    /// Write seeded random weights of a teacher.
+    Init(init::InitArgs),
+    /// Write a labelled set of synthetic clips as mp4 files.
+    Synth(synth::SynthArgs),
+    /// Check the GPU and its driver against CPU references.
+    Selftest(selftest::SelftestArgs),
+    /// List the adapters there are, in order of preference.
+    Adapters(AdapterArgs),
+}
+
+/// Which GPU to run on.
+#[derive(Args, Clone)]
+struct AdapterArgs {
+    /// Index or part of a name, see `mvd adapters`; by default discrete before integrated before software.
+    #[arg(long, env = "MVD_ADAPTER")]
+    adapter: Option<String>,
+    /// vulkan, metal, dx12 or gl.
+    #[arg(long, env = "MVD_BACKEND")]
+    backend: Option<String>,
+}
+
+impl AdapterArgs {
+    fn choice(&self) -> AdapterChoice {
+        AdapterChoice { adapter: self.adapter.clone(), backend: self.backend.clone() }
+    }
+
+    fn open(&self) -> Result<Arc<Gpu>, Failure> {
+        Ok(Arc::new(Gpu::open(&self.choice())?))
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,wgpu=error,naga=error"))
+        .format_timestamp(None)
+        .format_target(false)
+        .init();
+    let done = match Cli::parse().command {
+        Command::Distill(args) => distill::run(*args),
+        Command::Init(args) => init::run(&args),
+        Command::Synth(args) => synth::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+        Command::Adapters(args) => adapters(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mvd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn adapters(args: &AdapterArgs) -> Result<(), Failure> {
+    for (index, line) in list_adapters(&args.choice())?.iter().enumerate() {
+        println!("{index}: {line}");
+    }
+    Ok(())
+}
