@@ -1,21 +1,105 @@
-//! Which parameters the optimiser treats alike.
+//! What the optimiser does to each parameter: weight decay or not, and its share of the learning rate.
 
-/// Whether weight decay applies: not to parameters of one dimension, nor to biases. MVD's mask tokens do decay.
+/// The exceptions of one family of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// MVD's student: its mask tokens (`mask_token_img`, `mask_token_vid`) are decayed, for the reference
+    /// excepts the exact name `mask_token` only.
+    Student,
+    /// VideoMAE and MAE, and the classifier: `pos_embed`, `cls_token` and `mask_token` are not decayed.
+    Pixels,
+}
+
+/// How fine-tuning scales the learning rate over the depth of a classifier.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerDecay {
+    /// Factor from one layer to the one below it; 1 for none.
+    pub decay: f64,
+    /// Blocks of the encoder.
+    pub depth: usize,
+}
+
+impl LayerDecay {
+    /// Layer 0 is the embedding, 1 to `depth` the blocks, `depth + 1` all else (norms after them, head).
+    pub fn layer(&self, name: &str) -> usize {
+        if ["cls_token", "mask_token", "pos_embed"].contains(&name) || name.starts_with("patch_embed") {
+            return 0;
+        }
+        let block = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        block.map_or(self.depth + 1, |block: usize| block.saturating_add(1).min(self.depth + 1))
+    }
+
+    /// decay^(depth + 1 - layer).
+    pub fn scale(&self, name: &str) -> f64 {
+        let above = self.depth + 1 - self.layer(name);
+        self.decay.powf(above as f64)
+    }
+}
+
+/// The group of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// Factor of the learning rate.
+    pub lr_scale: f64,
+}
+
+/// The group of the parameter of this name (in the official `state_dict`) and shape.
+pub fn group(family: Family, name: &str, shape: &[usize], layers: Option<LayerDecay>) -> Group {
+    // The reference asks for exactly one axis; a scalar has none to decay either way.
+    let plain = shape.len() <= 1 || name.ends_with(".bias");
+    let excepted = match family {
+        Family::Student => ["pos_embed", "cls_token"].contains(&name),
+        Family::Pixels => {
+            let last = name.rsplit('.').next().unwrap_or(name);
+            ["pos_embed", "cls_token", "mask_token"].contains(&last)
+        }
+    };
+    Group { decay: !plain && !excepted, lr_scale: layers.map_or(1.0, |layers| layers.scale(name)) }
+}
+
+/// Whether weight decay applies to a parameter of the student.
 pub fn decays(name: &str, shape: &[usize]) -> bool {
-    let bias = name.rsplit('.').next().is_some_and(|last| last == "bias" || last.ends_with("_bias"));
-    shape.len() > 1 && !bias
+    group(Family::Student, name, shape, None).decay
 }
 
 #[cfg(test)]
 mod tests {
-    use super::decays;
+    use super::*;
 
     #[test]
-    fn vectors_and_biases_do_not_decay() {
-        assert!(!decays("blocks.0.norm1.weight", &[48]));
-        assert!(!decays("blocks.0.attn.q_bias", &[48]));
-        assert!(!decays("head.bias", &[64]));
-        assert!(decays("mask_token_img", &[1, 1, 32]));
-        assert!(decays("patch_embed.proj.weight", &[48, 3, 2, 8, 8]));
+    fn who_is_decayed() {
+        let cases: [(Family, &str, &[usize], bool); 9] = [
+            (Family::Student, "blocks.0.attn.qkv.weight", &[144, 48], true),
+            (Family::Student, "blocks.0.attn.q_bias", &[48], false),
+            (Family::Student, "patch_embed.proj.weight", &[48, 3, 2, 8, 8], true),
+            (Family::Student, "norm.weight", &[48], false),
+            (Family::Student, "mask_token_img", &[1, 1, 32], true),
+            (Family::Pixels, "mask_token", &[1, 1, 32], false),
+            (Family::Pixels, "cls_token", &[1, 1, 32], false),
+            (Family::Pixels, "encoder.pos_embed", &[1, 8, 32], false),
+            (Family::Pixels, "head.bias", &[2, 2], false),
+        ];
+        for (family, name, shape, expected) in cases {
+            let got = group(family, name, shape, None);
+            assert_eq!(got, Group { decay: expected, lr_scale: 1.0 }, "{name}");
+        }
+    }
+
+    #[test]
+    fn layers() {
+        let layers = LayerDecay { decay: 0.75, depth: 12 };
+        for (name, layer) in [
+            ("patch_embed.proj.bias", 0),
+            ("pos_embed", 0),
+            ("blocks.0.norm1.weight", 1),
+            ("blocks.11.mlp.fc2.bias", 12),
+            ("fc_norm.weight", 13),
+            ("head.weight", 13),
+        ] {
+            assert_eq!(layers.layer(name), layer, "{name}");
+            assert_eq!(layers.scale(name), 0.75f64.powi(13 - layer as i32), "{name}");
+        }
     }
 }

@@ -96,10 +96,8 @@ pub fn adopt(found: Tensors, wanted: &[Spec], rules: &Import, file: &Path) -> Re
         .map(|key| format!("{key}."))
         .find(|key| found.iter().any(|(name, _)| name.starts_with(key.as_str())))
         .unwrap_or_default();
-    let mut named: Tensors = found
-        .into_iter()
-        .filter_map(|(name, tensor)| Some((rules.name(&container, &name)?, tensor)))
-        .collect();
+    let mut named: Tensors =
+        found.into_iter().filter_map(|(name, tensor)| Some((rules.name(&container, &name)?, tensor))).collect();
     let mut mismatch = Mismatch { path: file.to_path_buf(), ..Mismatch::default() };
     let mut adopted = Tensors::new();
     for spec in wanted {

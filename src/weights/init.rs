@@ -76,9 +76,7 @@ pub fn init(specs: &[Spec], seed: u64) -> Tensors {
 
 fn stream(seed: u64, name: &str) -> ChaCha8Rng {
     // FNV-1a: unlike the standard hasher its value is fixed for all time.
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(hash);
     rng

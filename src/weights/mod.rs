@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 pub use adopt::{Import, adopt};
 pub use error::{Error, Mismatch, Result};
 pub use init::{Init, Spec, init};
+pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
 pub use safetensors::{load, save};
-pub(crate) use safetensors::sync_dir;
 
 /// A tensor in host memory, row-major, f32 whatever its type in the file was.
 #[derive(Debug, Clone, PartialEq)]

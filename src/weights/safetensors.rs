@@ -20,18 +20,8 @@ fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -
 /// costs no memory; errors name the file and the tensor.
 pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(io_error("open", path))?;
-    let about = file.metadata().map_err(io_error("read", path))?;
-    if !about.is_file() {
-        return Err(malformed(path, "it is not a regular file"));
-    }
-    if about.len() < 8 {
-        return Err(malformed(path, format!("expected a header, got {} bytes in all", about.len())));
-    }
-    // SAFETY: the map is read-only and dropped before this function returns. Another process that
-    // shortens the file meanwhile would raise SIGBUS; our own files are replaced, never rewritten.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io_error("map", path))?;
-    let parsed = SafeTensors::deserialize(&map).map_err(|e| malformed(path, reason(&e, &map)))?;
+    let map = map(path)?;
+    let parsed = parse(path, &map)?;
     parsed
         .iter()
         .map(|(name, view)| {
@@ -44,6 +34,30 @@ pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
             Ok((name.to_string(), HostTensor { shape: view.shape().to_vec(), data }))
         })
         .collect()
+}
+
+/// Whether a file's header and size agree, without reading its tensors.
+pub(crate) fn check(path: &Path) -> Result<()> {
+    let map = map(path)?;
+    parse(path, &map).map(drop)
+}
+
+fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let about = file.metadata().map_err(io_error("read", path))?;
+    if !about.is_file() {
+        return Err(malformed(path, "it is not a regular file"));
+    }
+    if about.len() < 8 {
+        return Err(malformed(path, format!("expected a header, got {} bytes in all", about.len())));
+    }
+    // SAFETY: the map is read-only and dropped before `load` or `check` returns. Another process that
+    // shortens the file meanwhile would raise SIGBUS; our own files are replaced, never rewritten.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(io_error("map", path))
+}
+
+fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(map).map_err(|e| malformed(path, reason(&e, map)))
 }
 
 fn malformed(path: &Path, reason: impl Into<String>) -> Error {
@@ -59,7 +73,9 @@ fn reason(error: &SafeTensorError, map: &[u8]) -> String {
             format!("its header claims {header} bytes, the file has {size} (truncated, or not safetensors)")
         }
         SafeTensorError::MetadataIncompleteBuffer => match claimed(map) {
-            Some(claimed) => format!("its tensors need a file of {claimed} bytes, got {size} (truncated?)"),
+            Some(claimed) => {
+                format!("its tensors need a file of {claimed} bytes, got {size} (truncated?)")
+            }
             None => format!("its tensors do not cover its {size} bytes (truncated?)"),
         },
         other => other.to_string(),
@@ -153,9 +169,14 @@ fn header(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     json
 }
 
+/// The size in bytes of the file that [`write_to`] makes.
+pub(crate) fn encoded_size(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> u64 {
+    (8 + header(tensors, metadata).len() + 4 * tensors.elements()) as u64
+}
+
 /// Writes the bytes of a safetensors file.
 pub(crate) fn write_to(
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
     tensors: &Tensors,
     metadata: &BTreeMap<String, String>,
 ) -> io::Result<()> {
