@@ -1,16 +1,20 @@
 //! Run directories and checkpoints: whole or absent, whatever the moment of a kill.
 //!
 //! A checkpoint is written to `checkpoints/.tmp-step-N`, every file synced, then renamed to `step-N` and the folder
-//! synced. Only then are older ones deleted, by the same rename in reverse.
+//! synced. Only then are older ones deleted, each renamed away first.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::Disk;
 use crate::data::Position;
-use crate::weights::{self, Tensors, sync_dir};
+use crate::weights::{self, Tensors};
+
+const TEMPORARY: &str = ".tmp-";
+const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
 
 /// Where a run stands, beside its tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +40,7 @@ pub struct Checkpoint {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refused; older checkpoints are untouched.
-    #[error("cannot {doing} {}: {source}{}", path.display(), hint(source))]
+    #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -45,13 +49,24 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Tensors that cannot be read or written.
-    #[error("{source}{}", weights_hint(source))]
-    Weights {
-        /// Which file and why.
-        #[from]
-        source: weights::Error,
+    /// No room for a checkpoint; the older ones are untouched.
+    #[error(
+        "disk full while writing {} of the checkpoint of step {step}, which needs {needed} bytes in all; {}. Free some \
+         space and go on with --resume", path.display(), left(older)
+    )]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+        /// Step of the checkpoint.
+        step: usize,
+        /// Bytes of the whole checkpoint.
+        needed: u64,
+        /// Steps of the checkpoints that are whole.
+        older: Vec<usize>,
     },
+    /// Tensors that cannot be read.
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
     /// `--out` has something in it.
     #[error("{} exists and is not empty; go on with it by --resume {}, or name another --out", path.display(), path.display())]
     Exists {
@@ -74,18 +89,10 @@ pub enum Error {
     },
 }
 
-fn hint(source: &std::io::Error) -> &'static str {
-    if source.kind() == std::io::ErrorKind::StorageFull {
-        "; the disk is full: free some space and go on with --resume, older checkpoints are whole"
-    } else {
-        ""
-    }
-}
-
-fn weights_hint(error: &weights::Error) -> &'static str {
-    match error {
-        weights::Error::Io { source, .. } => hint(source),
-        _ => "",
+fn left(older: &[usize]) -> String {
+    match older.last() {
+        None => "there is no older checkpoint".to_owned(),
+        Some(last) => format!("{} older ones are left whole, the newest of step {last}", older.len()),
     }
 }
 
@@ -94,10 +101,14 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error 
     move |source| Error::Io { doing, path, source }
 }
 
+/// Whole checkpoints by step, and the entries that are none, with the reason.
+type Survey = (BTreeMap<usize, PathBuf>, Vec<(PathBuf, String)>);
+
 /// A run directory.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
+    disk: Disk,
 }
 
 impl RunDir {
@@ -106,17 +117,26 @@ impl RunDir {
     /// # Errors
     /// It exists and is not empty, or cannot be written to.
     pub fn create(path: &Path, config: &str) -> Result<RunDir, Error> {
-        if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Error::Exists { path: path.to_owned() });
+        Self::create_on(Disk::real(), path, config)
+    }
+
+    fn create_on(disk: Disk, path: &Path, config: &str) -> Result<RunDir, Error> {
+        let (aside, file) = (path.join(".tmp-config.toml"), path.join("config.toml"));
+        match std::fs::read_dir(path) {
+            // What a kill while creating leaves is no run yet.
+            Ok(mut entries) => {
+                if entries.any(|entry| entry.map_or(true, |entry| entry.path() != aside)) {
+                    return Err(Error::Exists { path: path.to_owned() });
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(io("read", path)(error)),
         }
-        let run = RunDir { path: path.to_owned() };
-        let checkpoints = run.checkpoints();
-        std::fs::create_dir_all(&checkpoints).map_err(io("create", &checkpoints))?;
-        let (aside, file) = (path.join("config.toml.tmp"), path.join("config.toml"));
-        write_synced(&aside, config.as_bytes())?;
-        std::fs::rename(&aside, &file).map_err(io("rename into place", &file))?;
-        sync_dir(path).map_err(io("sync", path))?;
-        Ok(run)
+        disk.create_dir(path).map_err(io("create", path))?;
+        disk.write(&aside, |out| out.write_all(config.as_bytes())).map_err(io("write", &aside))?;
+        disk.rename(&aside, &file).map_err(io("rename into place", &file))?;
+        disk.sync_dir(path).map_err(io("sync", path))?;
+        Ok(RunDir { path: path.to_owned(), disk })
     }
 
     /// Opens a run directory and clears away what a kill left half done; gives its `config.toml`.
@@ -126,9 +146,9 @@ impl RunDir {
     pub fn open(path: &Path) -> Result<(RunDir, String), Error> {
         let file = path.join("config.toml");
         let config = std::fs::read_to_string(&file).map_err(io("read", &file))?;
-        let run = RunDir { path: path.to_owned() };
-        for (_, left) in run.entries(".tmp-step-")? {
-            std::fs::remove_dir_all(&left).map_err(io("remove", &left))?;
+        let run = RunDir { path: path.to_owned(), disk: Disk::real() };
+        for left in run.entries()?.iter().filter(|path| name(path).starts_with(TEMPORARY)) {
+            run.disk.remove_dir(left).map_err(io("remove", left))?;
         }
         Ok((run, config))
     }
@@ -142,27 +162,41 @@ impl RunDir {
         self.path.join("checkpoints")
     }
 
-    /// `(step, path)` of the entries of `checkpoints` with this prefix, by step.
-    fn entries(&self, prefix: &str) -> Result<BTreeMap<usize, PathBuf>, Error> {
+    /// All in the folder of checkpoints, by name.
+    fn entries(&self) -> Result<Vec<PathBuf>, Error> {
         let folder = self.checkpoints();
-        let mut found = BTreeMap::new();
-        for entry in std::fs::read_dir(&folder).map_err(io("read", &folder))? {
-            let entry = entry.map_err(io("read", &folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(step) = name.strip_prefix(prefix).and_then(|n| n.parse().ok()) {
-                found.insert(step, entry.path());
-            }
-        }
-        Ok(found)
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io("read", &folder)(error)),
+        };
+        let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+        let mut paths = paths.map_err(io("read", &folder))?;
+        paths.sort();
+        Ok(paths)
     }
 
-    /// Path of the newest checkpoint.
+    fn survey(&self) -> Result<Survey, Error> {
+        let (mut whole, mut ignored) = (BTreeMap::new(), Vec::new());
+        for path in self.entries()? {
+            match examine(&path) {
+                Ok(step) => drop(whole.insert(step, path)),
+                Err(reason) => ignored.push((path, reason)),
+            }
+        }
+        Ok((whole, ignored))
+    }
+
+    /// Path of the newest whole checkpoint. What is passed over is logged as a warning, with the reason.
     ///
     /// # Errors
     /// There is none.
     pub fn latest(&self) -> Result<PathBuf, Error> {
-        let newest = self.entries("step-")?.pop_last();
-        newest.map(|(_, path)| path).ok_or_else(|| Error::None { path: self.path.clone() })
+        let (mut whole, ignored) = self.survey()?;
+        for (path, reason) in ignored {
+            log::warn!("ignored {}: {reason}", path.display());
+        }
+        whole.pop_last().map(|(_, path)| path).ok_or_else(|| Error::None { path: self.path.clone() })
     }
 
     /// Writes a checkpoint, then deletes those that are neither among the newest `keep_last` nor multiples of
@@ -171,49 +205,86 @@ impl RunDir {
     /// # Errors
     /// The disk is full or refuses; older checkpoints are left as they are.
     pub fn save(&self, checkpoint: &Checkpoint, keep_last: usize, keep_every: usize) -> Result<PathBuf, Error> {
-        let step = checkpoint.state.step;
-        let aside = self.checkpoints().join(format!(".tmp-step-{step}"));
-        let path = self.checkpoints().join(format!("step-{step}"));
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
-        }
-        let written = write_checkpoint(&aside, checkpoint);
-        if let Err(error) = written {
-            // The first error is the one worth reporting.
-            let _ = std::fs::remove_dir_all(&aside);
+        let (folder, step) = (self.checkpoints(), checkpoint.state.step);
+        let aside = folder.join(format!("{TEMPORARY}step-{step}"));
+        let path = folder.join(format!("step-{step}"));
+        if let Err(error) = self.write(&aside, checkpoint) {
+            // The first error is the one worth reporting; what stays is cleared on --resume.
+            let _ = self.disk.remove_dir(&aside);
             return Err(error);
         }
         if path.exists() {
-            std::fs::remove_dir_all(&path).map_err(io("replace", &path))?;
+            self.discard(&path)?;
         }
-        std::fs::rename(&aside, &path).map_err(io("rename into place", &path))?;
-        sync_dir(&self.checkpoints()).map_err(io("sync", &self.checkpoints()))?;
-        let all = self.entries("step-")?;
-        let old = all.len().saturating_sub(keep_last.max(1));
-        for (&step, path) in all.iter().take(old) {
-            if keep_every == 0 || step % keep_every != 0 {
-                let aside = self.checkpoints().join(format!(".tmp-step-{step}"));
-                std::fs::rename(path, &aside).map_err(io("remove", path))?;
-                std::fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
-            }
+        self.disk.rename(&aside, &path).map_err(io("rename into place", &path))?;
+        self.disk.sync_dir(&folder).map_err(io("sync", &folder))?;
+        // The first checkpoint made the folder itself.
+        self.disk.sync_dir(&self.path).map_err(io("sync", &self.path))?;
+        let (whole, _) = self.survey()?;
+        let old = whole.iter().rev().skip(keep_last.max(1));
+        for (_, path) in old.filter(|(step, _)| keep_every == 0 || *step % keep_every != 0) {
+            self.discard(path)?;
         }
         Ok(path)
     }
+
+    fn write(&self, folder: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let Checkpoint { weights, optimizer, state } = checkpoint;
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let json = serde_json::to_vec_pretty(state).map_err(|e| io("encode", folder)(e.into()))?;
+        let size = |tensors| weights::encoded_size(tensors, &metadata);
+        let needed = size(weights) + size(optimizer) + json.len() as u64;
+        let older: Vec<usize> = self.survey()?.0.into_keys().collect();
+        let failed = |doing: &'static str, path: &Path, error: std::io::Error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Error::DiskFull { path: path.to_owned(), step: state.step, needed, older: older.clone() }
+            }
+            _ => io(doing, path)(error),
+        };
+        if folder.exists() {
+            self.disk.remove_dir(folder).map_err(io("remove", folder))?;
+        }
+        self.disk.create_dir(folder).map_err(|e| failed("create", folder, e))?;
+        let [weights_file, optimizer_file, state_file] = FILES.map(|file| folder.join(file));
+        for (file, tensors) in [(weights_file, weights), (optimizer_file, optimizer)] {
+            let written = self.disk.write(&file, |out| weights::write_to(out, tensors, &metadata));
+            written.map_err(|e| failed("write", &file, e))?;
+        }
+        let written = self.disk.write(&state_file, |out| out.write_all(&json));
+        written.map_err(|e| failed("write", &state_file, e))?;
+        self.disk.sync_dir(folder).map_err(|e| failed("sync", folder, e))
+    }
+
+    /// Removes a checkpoint so that a kill never leaves part of it under its name.
+    fn discard(&self, path: &Path) -> Result<(), Error> {
+        let aside = path.with_file_name(format!("{TEMPORARY}old-{}", name(path)));
+        self.disk.rename(path, &aside).map_err(io("rename away", path))?;
+        self.disk.remove_dir(&aside).map_err(io("remove", &aside))
+    }
 }
 
-fn write_checkpoint(folder: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(io("create", folder))?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    weights::save(folder.join("weights.safetensors"), &checkpoint.weights, &metadata)?;
-    weights::save(folder.join("optimizer.safetensors"), &checkpoint.optimizer, &metadata)?;
-    let state = serde_json::to_string_pretty(&checkpoint.state).unwrap_or_default();
-    write_synced(&folder.join("state.json"), state.as_bytes())?;
-    sync_dir(folder).map_err(io("sync", folder))
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn write_synced(path: &Path, data: &[u8]) -> Result<(), Error> {
-    let mut file = std::fs::File::create(path).map_err(io("create", path))?;
-    file.write_all(data).and_then(|()| file.sync_all()).map_err(io("write", path))
+/// The step of a whole checkpoint, or why it is none. Tensors are not read, only held against the file's size.
+fn examine(path: &Path) -> Result<usize, String> {
+    let name = name(path);
+    if name.starts_with(TEMPORARY) {
+        return Err("half-written when the program was stopped".into());
+    }
+    let step = name.strip_prefix("step-").and_then(|n| n.parse().ok());
+    let step: usize = step.ok_or("not a checkpoint: expected a name like step-1000")?;
+    if let Some(file) = FILES.iter().find(|file| !path.join(file).is_file()) {
+        return Err(format!("incomplete: {file} is missing"));
+    }
+    let json = std::fs::read(path.join("state.json")).map_err(|e| format!("state.json: {e}"))?;
+    let state: State = serde_json::from_slice(&json).map_err(|e| format!("state.json: {e}"))?;
+    if state.step != step {
+        return Err(format!("state.json: expected step {step}, got {}", state.step));
+    }
+    FILES[..2].iter().try_for_each(|file| weights::check(&path.join(file))).map_err(|e| e.to_string())?;
+    Ok(step)
 }
 
 impl Checkpoint {
@@ -232,60 +303,5 @@ impl Checkpoint {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::weights::HostTensor;
-
-    fn checkpoint(step: usize) -> Checkpoint {
-        let tensor = |v: f32| HostTensor { shape: vec![2], data: vec![v, -v] };
-        let weights = [("a".to_owned(), tensor(step as f32))].into_iter().collect();
-        let optimizer = [("exp_avg.a".to_owned(), tensor(0.5))].into_iter().collect();
-        Checkpoint { state: State { step, position: Position { epoch: 1, batch: step } }, weights, optimizer }
-    }
-
-    #[test]
-    fn the_newest_and_every_mth_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&dir.path().join("run"), "x = 1").unwrap();
-        for step in 1..=7 {
-            run.save(&checkpoint(step), 2, 3).unwrap();
-        }
-        assert_eq!(run.entries("step-").unwrap().into_keys().collect::<Vec<_>>(), [3, 6, 7]);
-        assert_eq!(Checkpoint::load(&run.latest().unwrap()).unwrap(), checkpoint(7));
-    }
-
-    #[test]
-    fn half_a_checkpoint_is_cleared_away_and_never_resumed_from() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run");
-        let run = RunDir::create(&path, "x = 1").unwrap();
-        run.save(&checkpoint(1), 2, 0).unwrap();
-        let half = run.checkpoints().join(".tmp-step-2");
-        std::fs::create_dir(&half).unwrap();
-        std::fs::write(half.join("weights.safetensors"), b"half").unwrap();
-        let (run, config) = RunDir::open(&path).unwrap();
-        assert_eq!(config, "x = 1");
-        assert!(!half.exists());
-        assert!(run.latest().unwrap().ends_with("step-1"));
-    }
-
-    #[test]
-    fn a_used_directory_is_not_written_over() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("thesis.tex"), "").unwrap();
-        let error = RunDir::create(dir.path(), "").unwrap_err().to_string();
-        assert!(error.contains("not empty") && error.contains("--resume"), "{error}");
-    }
-
-    #[test]
-    fn a_truncated_checkpoint_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = RunDir::create(&dir.path().join("run"), "").unwrap();
-        let path = run.save(&checkpoint(4), 1, 0).unwrap();
-        let file = path.join("weights.safetensors");
-        let data = std::fs::read(&file).unwrap();
-        std::fs::write(&file, &data[..data.len() - 3]).unwrap();
-        let error = Checkpoint::load(&path).unwrap_err().to_string();
-        assert!(error.contains("weights.safetensors") && error.contains("not a usable weight file"), "{error}");
-    }
-}
+#[path = "checkpoint_tests.rs"]
+mod tests;

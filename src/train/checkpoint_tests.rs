@@ -7,24 +7,22 @@ use super::super::disk::Op;
 use super::*;
 use crate::weights::HostTensor;
 
-const KEEP: Keep = Keep { last: 2, every: 0 };
-
-fn checkpoint(step: u64) -> Checkpoint {
+fn checkpoint(step: usize) -> Checkpoint {
     let tensor = HostTensor { shape: vec![2, 3], data: vec![step as f32; 6] };
     let tensors = |names: &[&str]| names.iter().map(|n| (n.to_string(), tensor.clone())).collect();
     Checkpoint {
         weights: tensors(&["norm.weight", "blocks.0.attn.q_bias"]),
         optimizer: tensors(&["exp_avg.norm.weight", "exp_avg_sq.norm.weight"]),
-        state: State { step, epoch: 1, loader: 5, seed: 3, versions: BTreeMap::new() },
+        state: State { step, position: Position { epoch: 1, batch: 5 } },
     }
 }
 
-fn steps(run: &RunDir) -> Vec<u64> {
+fn steps(run: &RunDir) -> Vec<usize> {
     run.survey().unwrap().0.into_keys().collect()
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| name(&e.unwrap().path())).collect();
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| name(&e.unwrap().path())).collect();
     names.sort();
     names
 }
@@ -32,56 +30,55 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn round_trip_and_equal_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let mut run = RunDir::create(dir.path().join("run"), "x = 1\n").unwrap();
-    assert_eq!(run.latest().unwrap(), Latest::default());
-    let path = run.save(&checkpoint(10), KEEP).unwrap();
-    assert_eq!(load(&path).unwrap(), checkpoint(10));
-    let first = fs::read(path.join("weights.safetensors")).unwrap();
-    let again = run.save(&checkpoint(10), KEEP).unwrap();
-    assert_eq!(first, fs::read(again.join("weights.safetensors")).unwrap());
+    let run = RunDir::create(&dir.path().join("run"), "x = 1\n").unwrap();
+    assert!(run.latest().unwrap_err().to_string().contains("no whole checkpoint to resume from"));
+    let path = run.save(&checkpoint(10), 2, 0).unwrap();
+    assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint(10));
+    let first = std::fs::read(path.join("weights.safetensors")).unwrap();
+    let again = run.save(&checkpoint(10), 2, 0).unwrap();
+    assert_eq!(first, std::fs::read(again.join("weights.safetensors")).unwrap());
     assert_eq!(names(&path), ["optimizer.safetensors", "state.json", "weights.safetensors"]);
-    let (run, config) = RunDir::resume(run.root()).unwrap();
-    assert_eq!((config.as_str(), run.latest().unwrap().found), ("x = 1\n", Some((path, 10))));
+    let (run, config) = RunDir::open(run.path()).unwrap();
+    assert_eq!((config.as_str(), run.latest().unwrap()), ("x = 1\n", path));
 }
 
 #[test]
 fn pruning_keeps_the_newest_and_every_mth() {
     let dir = tempfile::tempdir().unwrap();
-    let mut run = RunDir::create(dir.path(), "").unwrap();
+    let run = RunDir::create(dir.path(), "").unwrap();
     for step in (10..=100).step_by(10) {
-        run.save(&checkpoint(step), Keep { last: 2, every: 40 }).unwrap();
+        run.save(&checkpoint(step), 2, 40).unwrap();
     }
     assert_eq!(steps(&run), [40, 80, 90, 100]);
-    run.save(&checkpoint(110), Keep { last: 0, every: 0 }).unwrap();
+    run.save(&checkpoint(110), 0, 0).unwrap();
     assert_eq!(steps(&run), [110]);
 }
 
 #[test]
 fn a_new_run_wants_an_empty_folder() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("notes.txt"), "").unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "").unwrap();
     let message = RunDir::create(dir.path(), "").err().unwrap().to_string();
-    assert!(message.contains("is not empty: expected a new or empty folder"), "{message}");
-    let message = RunDir::resume(dir.path()).err().unwrap().to_string();
-    assert!(message.contains("is no run directory: expected a config.toml"), "{message}");
+    assert!(message.contains("not empty; go on with it by --resume"), "{message}");
+    let message = RunDir::open(dir.path()).err().unwrap().to_string();
+    assert!(message.contains("config.toml"), "{message}");
 }
 
 #[test]
 fn what_is_not_whole_is_ignored_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let mut run = RunDir::create(dir.path(), "").unwrap();
-    let keep = Keep { last: 9, every: 0 };
-    let paths: Vec<_> = (1..=5).map(|step| run.save(&checkpoint(step), keep).unwrap()).collect();
-    fs::remove_file(paths[1].join("state.json")).unwrap();
-    let weights = fs::read(paths[2].join("weights.safetensors")).unwrap();
-    fs::write(paths[2].join("weights.safetensors"), &weights[..weights.len() - 5]).unwrap();
-    fs::write(paths[3].join("state.json"), "{").unwrap();
-    fs::rename(&paths[4], paths[4].with_file_name("step-00000009")).unwrap();
-    fs::create_dir(paths[0].with_file_name(".tmp-step-00000006")).unwrap();
-    fs::create_dir(paths[0].with_file_name("other")).unwrap();
-    let latest = run.latest().unwrap();
-    assert_eq!(latest.found, Some((paths[0].clone(), 1)));
-    let reasons: Vec<_> = latest.ignored.iter().map(|(_, reason)| reason.as_str()).collect();
+    let run = RunDir::create(dir.path(), "").unwrap();
+    let paths: Vec<_> = (1..=5).map(|step| run.save(&checkpoint(step), 9, 0).unwrap()).collect();
+    std::fs::remove_file(paths[1].join("state.json")).unwrap();
+    let weights = std::fs::read(paths[2].join("weights.safetensors")).unwrap();
+    std::fs::write(paths[2].join("weights.safetensors"), &weights[..weights.len() - 5]).unwrap();
+    std::fs::write(paths[3].join("state.json"), "{").unwrap();
+    std::fs::rename(&paths[4], paths[4].with_file_name("step-9")).unwrap();
+    std::fs::create_dir(paths[0].with_file_name(".tmp-step-6")).unwrap();
+    std::fs::create_dir(paths[0].with_file_name("other")).unwrap();
+    assert_eq!(run.latest().unwrap(), paths[0]);
+    let (_, ignored) = run.survey().unwrap();
+    let reasons: Vec<_> = ignored.iter().map(|(_, reason)| reason.as_str()).collect();
     let expected = [
         "not a checkpoint",
         "half-written",
@@ -94,15 +91,15 @@ fn what_is_not_whole_is_ignored_with_its_reason() {
     for part in expected {
         assert!(reasons.iter().any(|reason| reason.contains(part)), "{part}: {reasons:?}");
     }
-    let (run, _) = RunDir::resume(dir.path()).unwrap();
+    let (run, _) = RunDir::open(dir.path()).unwrap();
     assert!(!names(&run.checkpoints()).iter().any(|name| name.starts_with(TEMPORARY)));
 }
 
 /// A disk that stops for good before operation `at`, as a killed program does.
 fn dying(at: usize, count: Arc<AtomicUsize>) -> Disk {
-    Disk::hooked(Box::new(move |_, _| match count.fetch_add(1, Ordering::Relaxed) {
+    Disk::hooked(Arc::new(move |_, _| match count.fetch_add(1, Ordering::Relaxed) {
         n if n < at => Ok(()),
-        _ => Err(io::Error::other("killed")),
+        _ => Err(std::io::Error::other("killed")),
     }))
 }
 
@@ -113,19 +110,19 @@ fn a_kill_at_any_operation_leaves_a_whole_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(dir.path(), "").unwrap();
         for step in [1, 2] {
-            run.save(&checkpoint(step), KEEP).unwrap();
+            run.save(&checkpoint(step), 2, 0).unwrap();
         }
         let count = Arc::new(AtomicUsize::new(0));
         run.disk = dying(at, count.clone());
-        let saved = run.save(&checkpoint(3), KEEP);
-        let (mut run, _) = RunDir::resume(dir.path()).unwrap();
-        let latest = run.latest().unwrap();
-        assert!(latest.ignored.is_empty(), "{at}: {:?}", latest.ignored);
-        let (path, step) = latest.found.unwrap();
+        let saved = run.save(&checkpoint(3), 2, 0);
+        let (run, _) = RunDir::open(dir.path()).unwrap();
+        let (whole, ignored) = run.survey().unwrap();
+        assert!(ignored.is_empty(), "{at}: {ignored:?}");
+        let (&step, path) = whole.last_key_value().unwrap();
         assert!(step >= 2, "{at}: {step}");
-        assert_eq!(load(&path).unwrap(), checkpoint(step));
+        assert_eq!(Checkpoint::load(path).unwrap(), checkpoint(step));
         // and the run goes on, to the same folder
-        run.save(&checkpoint(3), KEEP).unwrap();
+        run.save(&checkpoint(3), 2, 0).unwrap();
         assert_eq!(steps(&run), [2, 3], "{at}");
         assert_eq!(names(&run.checkpoints()).len(), 2, "{at}");
         if saved.is_ok() {
@@ -141,12 +138,12 @@ fn a_kill_while_creating_can_be_repeated() {
     for at in 0.. {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("run");
-        if RunDir::create_on(dying(at, Arc::default()), root.clone(), "x = 1").is_ok() {
+        if RunDir::create_on(dying(at, Arc::default()), &root, "x = 1").is_ok() {
             break;
         }
         let created = root.join("config.toml").exists() || RunDir::create(&root, "x = 1").is_ok();
         assert!(created, "{at}");
-        assert_eq!(RunDir::resume(root).unwrap().1, "x = 1");
+        assert_eq!(RunDir::open(&root).unwrap().1, "x = 1");
     }
 }
 
@@ -156,20 +153,39 @@ fn a_full_disk_leaves_the_older_ones() {
         let dir = tempfile::tempdir().unwrap();
         let mut run = RunDir::create(dir.path(), "").unwrap();
         for step in [1, 2] {
-            run.save(&checkpoint(step), KEEP).unwrap();
+            run.save(&checkpoint(step), 2, 0).unwrap();
         }
-        run.disk = Disk::hooked(Box::new(move |op, path| match op {
-            Op::Write if path.ends_with(file) => Err(io::ErrorKind::StorageFull.into()),
+        run.disk = Disk::hooked(Arc::new(move |op, path| match op {
+            Op::Write if path.ends_with(file) => Err(ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }));
-        let message = run.save(&checkpoint(3), KEEP).unwrap_err().to_string();
-        for part in ["disk full while writing", file, "of step 3", "2 earlier checkpoints", "newest of step 2"] {
+        let message = run.save(&checkpoint(3), 2, 0).unwrap_err().to_string();
+        for part in ["disk full while writing", file, "of step 3", "2 older ones are left whole", "newest of step 2"] {
             assert!(message.contains(part), "{part}: {message}");
         }
         assert_eq!(steps(&run), [1, 2]);
         assert_eq!(names(&run.checkpoints()).len(), 2);
         run.disk = Disk::real();
-        run.save(&checkpoint(3), KEEP).unwrap();
+        run.save(&checkpoint(3), 2, 0).unwrap();
         assert_eq!(steps(&run), [2, 3]);
+    }
+}
+
+#[test]
+fn a_kill_while_a_step_is_saved_again_leaves_one() {
+    for at in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = RunDir::create(dir.path(), "").unwrap();
+        for step in [1, 2] {
+            run.save(&checkpoint(step), 2, 0).unwrap();
+        }
+        run.disk = dying(at, Arc::default());
+        let saved = run.save(&checkpoint(2), 2, 0);
+        let (run, _) = RunDir::open(dir.path()).unwrap();
+        let latest = Checkpoint::load(&run.latest().unwrap()).unwrap();
+        assert!([checkpoint(1), checkpoint(2)].contains(&latest), "{at}");
+        if saved.is_ok() {
+            break;
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The file operations behind a checkpoint, in one place so that tests can stop after any of them.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::weights::sync_dir;
 
@@ -26,10 +28,17 @@ pub(crate) enum Op {
 }
 
 /// Called before each operation; an error takes the operation's place.
-type Hook = Box<dyn FnMut(Op, &Path) -> io::Result<()> + Send>;
+type Hook = Arc<dyn Fn(Op, &Path) -> io::Result<()> + Send + Sync>;
 
 /// The disk, or one that fails as a test wants.
+#[derive(Clone)]
 pub(crate) struct Disk(Option<Hook>);
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Disk(hooked)" } else { "Disk" })
+    }
+}
 
 impl Disk {
     /// The disk itself.
@@ -43,22 +52,18 @@ impl Disk {
         Self(Some(hook))
     }
 
-    fn ask(&mut self, op: Op, path: &Path) -> io::Result<()> {
-        self.0.as_mut().map_or(Ok(()), |hook| hook(op, path))
+    fn ask(&self, op: Op, path: &Path) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |hook| hook(op, path))
     }
 
     /// Makes a folder and those above it.
-    pub(crate) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.ask(Op::CreateDir, path)?;
         fs::create_dir_all(path)
     }
 
     /// Writes a new file and syncs it.
-    pub(crate) fn write(
-        &mut self,
-        path: &Path,
-        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(crate) fn write(&self, path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         self.ask(Op::Create, path)?;
         let file = File::create(path)?;
         let mut out = BufWriter::with_capacity(1 << 20, Asking { disk: self, path, file });
@@ -69,19 +74,19 @@ impl Disk {
     }
 
     /// Renames within one file system.
-    pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.ask(Op::Rename, from)?;
         fs::rename(from, to)
     }
 
     /// Makes a folder's entries durable.
-    pub(crate) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.ask(Op::SyncDir, path)?;
         sync_dir(path)
     }
 
     /// Removes a folder and all in it, file by file.
-    pub(crate) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_dir(&self, path: &Path) -> io::Result<()> {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
@@ -97,7 +102,7 @@ impl Disk {
 }
 
 struct Asking<'a> {
-    disk: &'a mut Disk,
+    disk: &'a Disk,
     path: &'a Path,
     file: File,
 }

@@ -60,6 +60,14 @@ impl RunLog {
         let mut version = fixed(1, &seconds().to_le_bytes());
         version.extend(bytes(3, b"brain.Event:2"));
         record(&mut events, &version)?;
+        if after > 0 {
+            // A session start makes TensorBoard forget what earlier files hold from this step on.
+            let mut start = fixed(1, &seconds().to_le_bytes());
+            start.push(2 << 3);
+            start.extend(varint(after as u64 + 1));
+            start.extend(bytes(7, &[1 << 3, 1]));
+            record(&mut events, &start)?;
+        }
         Ok(RunLog { lines, events })
     }
 
