@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::MaskKind;
+use crate::data::{MaskConfig, MaskKind};
 use crate::model::Vit;
 use crate::op::attention::MAX_HEAD_SIZE;
 use crate::op::loss::LossKind;
@@ -18,6 +18,30 @@ const SIZES: [(&str, usize, usize, usize); 5] = [
     ("large", 1024, 24, 16),
     ("huge", 1280, 32, 16),
 ];
+
+/// A config's text that is not one.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {message}{}", meant(nearest.as_deref()))]
+pub struct ParseError {
+    /// The file, or what else the text came from.
+    pub file: String,
+    /// What is wrong, with line and column.
+    pub message: String,
+    /// The key most like one that is unknown.
+    pub nearest: Option<String>,
+}
+
+/// A suggestion at the end of a message.
+pub(crate) fn meant(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean {name}?)"))
+}
+
+/// The one of `known` that `got` most likely meant.
+pub(crate) fn nearest<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let scored = known.into_iter().map(|name| (strsim::normalized_damerau_levenshtein(got, name), name));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.5).then(|| best.1.to_owned())
+}
 
 /// Everything that is wrong with a config, at once.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +67,8 @@ pub fn size(text: &str) -> Result<Vit, String> {
         return Ok(Vit { dim: *dim, depth: *depth, heads: *heads, mlp_ratio: 4 });
     }
     let names = SIZES.map(|s| s.0).join(", ");
-    Err(format!("unknown size `{text}`: expected one of {names}, or dim,depth,heads such as 192,6,3"))
+    let meant = meant(nearest(text, SIZES.map(|s| s.0)).as_deref());
+    Err(format!("unknown size `{text}`: expected one of {names}, or dim,depth,heads such as 192,6,3{meant}"))
 }
 
 /// A frozen teacher.
@@ -137,6 +162,18 @@ pub struct DistillConfig {
 }
 
 impl DistillConfig {
+    /// Parses a complete config; `file` is for the message. Does not validate.
+    ///
+    /// # Errors
+    /// A key is missing, unknown or of another type.
+    pub fn from_toml(text: &str, file: &str) -> Result<Self, ParseError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| ParseError {
+            file: file.to_owned(),
+            nearest: meant_key(error.message()),
+            message: error.to_string().trim_end().to_owned(),
+        })
+    }
+
     /// Clips of an optimiser step.
     pub fn total_batch(&self) -> usize {
         self.batch * self.accumulate
@@ -162,6 +199,7 @@ impl DistillConfig {
             ("--patch", patch),
             ("--batch", self.batch),
             ("--accumulate", self.accumulate),
+            ("--threads", self.threads),
             ("--save-every", self.save_every),
             ("--keep-last", self.keep_last),
         ] {
@@ -179,11 +217,35 @@ impl DistillConfig {
         need(holds, text);
         let ratio = self.mask_ratio;
         need(ratio > 0.0 && ratio < 1.0, format!("--mask-ratio: expected between 0 and 1, both excluded, got {ratio}"));
+        if let (Some(side), Some(times)) = (size.checked_div(patch), frames.checked_div(tubelet)) {
+            let grid = [times, side, side];
+            let inside = ratio > 0.0 && ratio < 1.0 && grid.iter().all(|&n| n > 0);
+            need(
+                !inside || MaskConfig::new(self.mask, ratio, grid).is_ok(),
+                format!("--mask-ratio: expected one that masks some but not all tokens of the grid {grid:?}, got {ratio}"),
+            );
+        }
         let drop = self.drop_path;
         need((0.0..1.0).contains(&drop), format!("--drop-path: expected at least 0 and under 1, got {drop}"));
-        for (flag, value) in [("--lr", self.lr), ("--min-lr", self.min_lr), ("--weight-decay", self.weight_decay)] {
+        for (flag, value) in [
+            ("--lr", self.lr),
+            ("--min-lr", self.min_lr),
+            ("--weight-decay", self.weight_decay),
+            ("--weight-decay-end", self.weight_decay_end),
+            ("--warmup-epochs", self.warmup_epochs),
+            ("--clip-grad", self.clip_grad),
+        ] {
             need(value >= 0.0 && value.is_finite(), format!("{flag}: expected 0 or more, got {value}"));
         }
+        need(self.min_lr <= self.lr, format!("--min-lr: expected at most --lr, {}, got {}", self.lr, self.min_lr));
+        for beta in self.betas {
+            need((0.0..1.0).contains(&beta), format!("betas: expected at least 0 and under 1, got {beta}"));
+        }
+        need(self.eps > 0.0 && self.eps.is_finite(), format!("eps: expected over 0, got {}", self.eps));
+        let bad = self.max_bad;
+        need((0.0..=1.0).contains(&bad), format!("--max-bad: expected from 0 to 1, got {bad}"));
+        // TOML has signed integers only, and the run's config is written in it.
+        need(i64::try_from(self.seed).is_ok(), format!("--seed: expected at most {}, got {}", i64::MAX, self.seed));
         for (flag, vit, unit) in [("--student", &self.student, 16), ("--decoder", &self.decoder, 16)] {
             vit_problems(flag, vit, unit, &mut need);
         }
@@ -200,7 +262,7 @@ impl DistillConfig {
             need(holds, text);
             let (grid, own) = (size.checked_div(patch), t.size.checked_div(t.patch));
             need(grid == own, format!("--{name}-teacher: its grid of {own:?} patches a side must be the student's, {grid:?}"));
-            need(t.weight >= 0.0, format!("--{name}-weight: expected 0 or more, got {}", t.weight));
+            need(t.weight >= 0.0 && t.weight.is_finite(), format!("--{name}-weight: expected 0 or more, got {}", t.weight));
         }
         if let Some(t) = &self.video_teacher {
             need(t.size == size && t.patch == patch, "--video-teacher: takes the student's frames and patches".into());
@@ -224,15 +286,13 @@ fn vit_problems(flag: &str, vit: &Vit, unit: usize, need: &mut impl FnMut(bool, 
     );
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_names_and_numbers() {
-        assert_eq!(size("base").unwrap(), Vit { dim: 768, depth: 12, heads: 12, mlp_ratio: 4 });
-        assert_eq!(size("192,6,3").unwrap(), Vit { dim: 192, depth: 6, heads: 3, mlp_ratio: 4 });
-        let error = size("bas").unwrap_err();
-        assert!(error.contains("unknown size `bas`") && error.contains("tiny, small, base"), "{error}");
-    }
+/// The key that an "unknown field `x`, expected one of `a`, `b`" most likely meant.
+fn meant_key(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown field")?.split('`').skip(1).step_by(2);
+    let got = quoted.next()?;
+    nearest(got, quoted)
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

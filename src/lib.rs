@@ -6,6 +6,7 @@ pub mod data;
 pub mod gpu;
 pub mod model;
 pub mod op;
+pub mod recipes;
 pub mod selftest;
 pub mod train;
 pub mod weights;

@@ -222,7 +222,7 @@ pub(super) fn run(args: DistillArgs) -> Result<(), Failure> {
     if let Some(path) = &args.resume {
         let (run, text) = RunDir::open(path)?;
         let file = path.join("config.toml");
-        let config: DistillConfig = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+        let config = DistillConfig::from_toml(&text, &file.display().to_string())?;
         let from = match run.latest() {
             Ok(newest) => Some(Checkpoint::load(&newest)?),
             // Killed before its first checkpoint: the run starts anew.
