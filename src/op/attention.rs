@@ -6,7 +6,7 @@
 
 use super::check::Case;
 use super::expect_shape;
-use crate::gpu::{HostNode, Recorder, Tensor, grid};
+use crate::gpu::{Caps, DispatchBuilder, HostNode, Recorder, Tensor, grid};
 
 /// Largest head size the kernels take.
 pub const MAX_HEAD_SIZE: usize = 128;
@@ -29,9 +29,32 @@ impl Sizes {
         (((sample * self.tokens + token) * 3 + part) * self.heads + head) * self.size
     }
 
+    /// Sizes and grid of a dispatch: 8 tokens a workgroup of the subgroup kernels, 64 of the others.
+    fn finish(&self, dispatch: DispatchBuilder<'_>, subgroups: bool) {
+        let Sizes { samples, tokens, heads, size } = *self;
+        let dispatch = dispatch.u32("samples", samples).u32("tokens", tokens).u32("heads", heads);
+        let dispatch = dispatch.f32("scale", self.scale() as f32);
+        if subgroups {
+            dispatch.groups(grid(samples * heads * tokens.div_ceil(8)));
+        } else {
+            dispatch.u32("size", size).groups(grid((samples * heads * tokens).div_ceil(64)));
+        }
+    }
+
     fn out(&self, sample: usize, token: usize, head: usize) -> usize {
         ((sample * self.tokens + token) * self.heads + head) * self.size
     }
+}
+
+/// The kernel for subgroups of 8 lanes, where the adapter has them and the head size is one it is written for.
+fn subgroup_kernel(caps: &Caps, size: usize) -> Option<&'static str> {
+    let kernel = match size {
+        16 => "attention_16",
+        32 => "attention_32",
+        64 => "attention_64",
+        _ => return None,
+    };
+    (caps.subgroup == Some(8)).then_some(kernel)
 }
 
 /// `y (B, N, H D)` of `qkv (B, N, 3 H D)`.
@@ -47,31 +70,24 @@ pub fn forward(rec: &mut Recorder, qkv: Tensor, heads: usize) -> Tensor {
     let saved = rec.transient("attention log sums", &[samples, heads, tokens]);
     let flops = 4.0 * (samples * heads * tokens * tokens * z.size) as f64;
     rec.node("attention.forward", &[qkv], &[y, saved], flops, move |h| forward_twin(h, z));
-    rec.dispatch("attention", "forward")
-        .bind("qkv", qkv)
-        .bind("y", y)
-        .bind("saved", saved)
-        .u32("samples", samples)
-        .u32("tokens", tokens)
-        .u32("heads", heads)
-        .u32("size", z.size)
-        .f32("scale", z.scale() as f32)
-        .groups(grid((samples * heads * tokens).div_ceil(64)));
+    let kernel = subgroup_kernel(rec.caps(), z.size);
+    let dispatch = rec.dispatch(kernel.unwrap_or("attention"), "forward");
+    z.finish(dispatch.bind("qkv", qkv).bind("y", y).bind("saved", saved), kernel.is_some());
     rec.tape(&[qkv], y, move |rec, dy| {
         let dqkv = rec.transient("d qkv", &[samples, tokens, width]);
         rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * flops, move |h| backward_twin(h, z));
-        rec.dispatch("attention", "backward")
-            .bind("qkv", qkv)
-            .bind("dy", dy)
-            .bind("out", y)
-            .bind("log_sum", saved)
-            .bind("dqkv", dqkv)
-            .u32("samples", samples)
-            .u32("tokens", tokens)
-            .u32("heads", heads)
-            .u32("size", z.size)
-            .f32("scale", z.scale() as f32)
-            .groups(grid((samples * heads * tokens).div_ceil(64)));
+        let Some(kernel) = kernel else {
+            let dispatch = rec.dispatch("attention", "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
+            z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), false);
+            return rec.add_grad(qkv, dqkv);
+        };
+        let delta = rec.transient("sum of dy y", &[samples, heads, tokens]);
+        let dispatch = rec.dispatch(kernel, "backward_delta").bind("dy", dy).bind("out", y);
+        z.finish(dispatch.bind("delta_out", delta), true);
+        for entry in ["backward_q", "backward_kv"] {
+            let dispatch = rec.dispatch(kernel, entry).bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
+            z.finish(dispatch.bind("delta", delta).bind("dqkv", dqkv), true);
+        }
         rec.add_grad(qkv, dqkv);
     });
     y
