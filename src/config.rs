@@ -211,7 +211,10 @@ impl DistillConfig {
             format!("--frames: expected a multiple of the tubelet, {tubelet}, got {frames}"),
         );
         let multiple = |flag: &str, size: usize, patch: usize| {
-            (patch > 0 && size.is_multiple_of(patch), format!("{flag}: expected a multiple of the patch, {patch}, got {size}"))
+            (
+                patch > 0 && size.is_multiple_of(patch),
+                format!("{flag}: expected a multiple of the patch, {patch}, got {size}"),
+            )
         };
         let (holds, text) = multiple("--input-size", size, patch);
         need(holds, text);
@@ -222,7 +225,9 @@ impl DistillConfig {
             let inside = ratio > 0.0 && ratio < 1.0 && grid.iter().all(|&n| n > 0);
             need(
                 !inside || MaskConfig::new(self.mask, ratio, grid).is_ok(),
-                format!("--mask-ratio: expected one that masks some but not all tokens of the grid {grid:?}, got {ratio}"),
+                format!(
+                    "--mask-ratio: expected one that masks some but not all tokens of the grid {grid:?}, got {ratio}"
+                ),
             );
         }
         let drop = self.drop_path;
@@ -261,8 +266,14 @@ impl DistillConfig {
             let (holds, text) = multiple(&format!("--{name}-teacher size"), t.size, t.patch);
             need(holds, text);
             let (grid, own) = (size.checked_div(patch), t.size.checked_div(t.patch));
-            need(grid == own, format!("--{name}-teacher: its grid of {own:?} patches a side must be the student's, {grid:?}"));
-            need(t.weight >= 0.0 && t.weight.is_finite(), format!("--{name}-weight: expected 0 or more, got {}", t.weight));
+            need(
+                grid == own,
+                format!("--{name}-teacher: its grid of {own:?} patches a side must be the student's, {grid:?}"),
+            );
+            need(
+                t.weight >= 0.0 && t.weight.is_finite(),
+                format!("--{name}-weight: expected 0 or more, got {}", t.weight),
+            );
         }
         if let Some(t) = &self.video_teacher {
             need(t.size == size && t.patch == patch, "--video-teacher: takes the student's frames and patches".into());

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mvd::data::synth::{self, Background, SynthConfig};
-use mvd::data::{
-    Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, video,
-};
+use mvd::data::{Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, video};
 
 fn clip(name: &str) -> PathBuf {
     Path::new("assets/clips").join(name)

@@ -19,6 +19,7 @@ use crate::train::{distill, groups};
 
 /// Flags left out take the defaults of the published recipes; without --data, those of the small built-in run.
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(super) struct DistillArgs {
     /// A list of `path label` lines, a folder of videos or of image folders, or one video.
     #[arg(long)]
@@ -144,8 +145,7 @@ pub(super) struct DistillArgs {
 }
 
 /// The built-in run's set.
-const BUILT_IN: SynthConfig =
-    SynthConfig { count: 512, seed: 0, background: Background::Black, size: 64, frames: 16 };
+const BUILT_IN: SynthConfig = SynthConfig { count: 512, seed: 0, background: Background::Black, size: 64, frames: 16 };
 
 impl DistillArgs {
     /// The complete config; the built-in run's defaults without --data.
@@ -233,12 +233,18 @@ pub(super) fn run(args: DistillArgs) -> Result<(), Failure> {
     }
     let mut config = args.config();
     if args.data.is_none() {
-        if config.image_teacher.is_none() && config.video_teacher.is_none() || args.image_teacher.is_some() || args.video_teacher.is_some() {
+        if config.image_teacher.is_none() && config.video_teacher.is_none()
+            || args.image_teacher.is_some()
+            || args.video_teacher.is_some()
+        {
             return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
         }
         built_in(&args, &mut config)?;
     } else if config.image_teacher.is_none() && config.video_teacher.is_none() {
-        return Err("--image-teacher, --video-teacher: expected the weights of one at least (`mvd init` makes random ones)".into());
+        return Err(
+            "--image-teacher, --video-teacher: expected the weights of one at least (`mvd init` makes random ones)"
+                .into(),
+        );
     }
     config.validate()?;
     let gpu = args.gpu.open()?;
@@ -271,7 +277,8 @@ fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failur
     }
     println!("no --data: {} synthetic clips in {}", BUILT_IN.count, folder.display());
     config.data = list;
-    let teachers = [(Teacher::Image, "image", &mut config.image_teacher), (Teacher::Video, "video", &mut config.video_teacher)];
+    let teachers =
+        [(Teacher::Image, "image", &mut config.image_teacher), (Teacher::Video, "video", &mut config.video_teacher)];
     for (kind, name, teacher) in teachers {
         let Some(teacher) = teacher else { continue };
         let Vit { dim, depth, heads, .. } = teacher.vit;

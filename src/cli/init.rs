@@ -46,7 +46,9 @@ pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
 /// Writes a teacher's seeded random weights; gives the number of parameters.
 pub(super) fn write(teacher: Teacher, out: &Path, vit: &Vit, patch: usize, seed: u64) -> Result<usize, Failure> {
     if patch == 0 || vit.heads == 0 || !vit.dim.is_multiple_of(vit.heads) {
-        return Err(format!("--patch {patch}, --size {vit:?}: expected a patch over 0 and heads that divide dim").into());
+        return Err(
+            format!("--patch {patch}, --size {vit:?}: expected a patch over 0 and heads that divide dim").into()
+        );
     }
     let mut rec = Recorder::new(Caps::webgpu_default());
     let mut params = Params::new(&mut rec, "teacher", false);

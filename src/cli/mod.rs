@@ -15,7 +15,7 @@ use crate::gpu::{AdapterChoice, Gpu, list_adapters};
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
-#[command(name = "mvd", version, propagate_version = true)]
+#[command(name = "mvd", version, propagate_version = true, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -24,10 +24,13 @@ pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
         Some(path) => all.0.extend(check_reference(&gpu, path)?.0),
         None => {
             let bar = report::bar(0, "operations");
-            all.0.extend(check_operations(&gpu, |done, total| {
-                bar.set_length(total as u64);
-                bar.set_position(done as u64);
-            })?.0);
+            all.0.extend(
+                check_operations(&gpu, |done, total| {
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
+                })?
+                .0,
+            );
             bar.finish_and_clear();
             all.0.extend(check_embedded(&gpu)?.0);
         }

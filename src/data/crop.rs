@@ -37,9 +37,8 @@ pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rn
         }
     }
     let (w, h) = pairs[rng.random_range(0..pairs.len())];
-    const PLACES: [(usize, usize); 13] = [
-        (0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3),
-    ];
+    const PLACES: [(usize, usize); 13] =
+        [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)];
     let (px, py) = PLACES[rng.random_range(0..PLACES.len())];
     Region { x: (width - w) / 4 * px, y: (height - h) / 4 * py, width: w, height: h }
 }
@@ -53,9 +52,12 @@ pub(super) fn resize(rgb: &[u8], width: usize, height: usize, region: Region, si
     let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
     let mut target = Image::new(size as u32, size as u32, PixelType::U8x3);
     let Region { x, y, width, height } = region;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(x as f64, y as f64, width as f64, height as f64);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
+        x as f64,
+        y as f64,
+        width as f64,
+        height as f64,
+    );
     Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
     Ok(target.into_vec())
 }

@@ -138,7 +138,12 @@ impl Recorder {
     /// If the number of elements differs: a mistake in an operation.
     pub fn reshape(&mut self, tensor: Tensor, shape: &[usize]) -> Tensor {
         let before = self.shape(tensor).to_vec();
-        assert_eq!(self.len(tensor), shape.iter().product::<usize>(), "reshape {}: {before:?} to {shape:?}", self.name(tensor));
+        assert_eq!(
+            self.len(tensor),
+            shape.iter().product::<usize>(),
+            "reshape {}: {before:?} to {shape:?}",
+            self.name(tensor)
+        );
         let Info { name, dtype, home, .. } = self.tensors[tensor.0 as usize].clone();
         let home = match home {
             Home::Transient | Home::Host => Home::View(tensor),

@@ -76,13 +76,7 @@ impl Block {
 }
 
 /// Declares `{prefix}.0`, `{prefix}.1`, ...
-pub fn declare_blocks(
-    rec: &mut Recorder,
-    params: &mut Params,
-    prefix: &str,
-    vit: &Vit,
-    bias: QkvBias,
-) -> Vec<Block> {
+pub fn declare_blocks(rec: &mut Recorder, params: &mut Params, prefix: &str, vit: &Vit, bias: QkvBias) -> Vec<Block> {
     (0..vit.depth).map(|i| Block::declare(rec, params, &format!("{prefix}.{i}"), vit, bias)).collect()
 }
 

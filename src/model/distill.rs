@@ -130,9 +130,9 @@ impl DistillArch {
         let Grid { tubelet, patch, .. } = self.grid;
 
         let mut student = Params::new(rec, "student", true);
-        let decoders = [(IMAGE, self.image), (VIDEO, self.video)].into_iter().filter_map(|(name, teacher)| {
-            teacher.map(|t| DecoderArch { name, vit: t.decoder, target: t.vit.dim })
-        });
+        let decoders = [(IMAGE, self.image), (VIDEO, self.video)]
+            .into_iter()
+            .filter_map(|(name, teacher)| teacher.map(|t| DecoderArch { name, vit: t.decoder, target: t.vit.dim }));
         let decoders: Vec<DecoderArch> = decoders.collect();
         let model = Student::declare(rec, &mut student, &self.student, &self.grid, &decoders, self.drop_path);
 

@@ -64,14 +64,7 @@ impl Params {
     /// A patch embedding stored as a convolution: `{name}.weight` (out, 3, ..kernel) and `{name}.bias`.
     ///
     /// MAE redraws the weight as a linear layer's; elsewhere both keep PyTorch's start of convolutions.
-    pub fn patch_embed(
-        &mut self,
-        rec: &mut Recorder,
-        name: &str,
-        dim: usize,
-        kernel: &[usize],
-        mae: bool,
-    ) -> Linear {
+    pub fn patch_embed(&mut self, rec: &mut Recorder, name: &str, dim: usize, kernel: &[usize], mae: bool) -> Linear {
         let shape: Vec<usize> = [dim, 3].iter().chain(kernel).copied().collect();
         let conv = Init::conv(3 * kernel.iter().product::<usize>());
         let init = if mae { Init::Xavier } else { conv };

@@ -6,9 +6,9 @@ use super::block::{Block, DropPaths, declare_blocks, forward_blocks};
 use super::params::{Norm, Params, QkvBias};
 use super::teacher::embed;
 use crate::gpu::{Recorder, Tensor};
+use crate::op::layer_norm;
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
-use crate::op::layer_norm;
 use crate::weights::{Init, Result, position};
 
 /// One decoder: its teacher's short name and feature size, its own blocks.

@@ -94,5 +94,12 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, x, &Linear::new(weight, bias))
         })
     };
-    vec![case(1, 7, 33, true), case(33, 1, 1, true), case(197, 33, 7, true), case(33, 48, 64, false), case(157, 64, 96, true), case(70, 36, 260, true)]
+    vec![
+        case(1, 7, 33, true),
+        case(33, 1, 1, true),
+        case(197, 33, 7, true),
+        case(33, 48, 64, false),
+        case(157, 64, 96, true),
+        case(70, 36, 260, true),
+    ]
 }

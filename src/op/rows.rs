@@ -79,7 +79,10 @@ pub fn assemble(rec: &mut Recorder, parts: Parts) -> Tensor {
     let Parts { x, x_start, token, len, table } = parts;
     let [samples, count, channels] = *rec.shape(x) else { panic!("assemble: x must be (B, V, C)") };
     assert_eq!(rec.len(token), channels, "assemble: size of {}", rec.name(token));
-    assert!(count < len && x_start + count <= len, "assemble: {count} rows at {x_start} leave no row of {len} for the token");
+    assert!(
+        count < len && x_start + count <= len,
+        "assemble: {count} rows at {x_start} leave no row of {len} for the token"
+    );
     let y = rec.transient("assembled", &[samples, len, channels]);
     let own = Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: x_start };
     let head = Move { count: x_start, from_len: 0, to_start: 0, ..own };
@@ -195,9 +198,8 @@ pub fn cases() -> Vec<Case> {
             let x = rig.leaf("x", &[2, count, channels]);
             let token = rig.param("token", &[1, 1, channels]);
             let order: Vec<u32> = (0..2 * len as u32).map(|i| i * 5 % (len as u32 + 3)).collect();
-            let table = positioned.then(|| {
-                (rig.input("table", &[len + 3, channels]), rig.index("position", &[2, len], &order))
-            });
+            let table = positioned
+                .then(|| (rig.input("table", &[len + 3, channels]), rig.index("position", &[2, len], &order)));
             assemble(&mut rig.rec, Parts { x, x_start: start, token, len, table })
         })
     };

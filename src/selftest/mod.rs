@@ -84,7 +84,11 @@ impl fmt::Display for Report {
         for row in &self.0 {
             let verdict = if row.passed { "ok" } else { "FAILED" };
             let (absolute, relative) = (row.absolute, row.relative);
-            writeln!(f, "{:<width$}  {absolute:>10.2e}  {relative:>10.2e}  {:<12}  {verdict}", row.name, row.tolerance)?;
+            writeln!(
+                f,
+                "{:<width$}  {absolute:>10.2e}  {relative:>10.2e}  {:<12}  {verdict}",
+                row.name, row.tolerance
+            )?;
         }
         write!(f, "{} compared, {} failed", self.0.len(), self.failed())
     }

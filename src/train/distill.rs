@@ -247,8 +247,7 @@ fn load_teacher(
     extra: &[&str],
 ) -> Result<(), Error> {
     let (Some(params), Some(config)) = (params, config) else { return Ok(()) };
-    let rules =
-        Import { allow_unexpected: extra.iter().map(|p| (*p).to_owned()).collect(), ..Import::pretrained() };
+    let rules = Import { allow_unexpected: extra.iter().map(|p| (*p).to_owned()).collect(), ..Import::pretrained() };
     let tensors = weights::adopt(weights::load(&config.weights)?, &params.specs, &rules, &config.weights)?;
     write(engine, params.set, Arena::Weight, &tensors, "")
 }
@@ -329,8 +328,7 @@ impl Run<'_> {
             // Streams of 0, 1, ... belong to the loader.
             let mut rng = data::rng(self.config.seed, index, micro, 1000 + layer as u64);
             let keep = 1.0 / (1.0 - drop.rate) as f32;
-            let scales: Vec<f32> =
-                (0..size).map(|_| if rng.random_bool(drop.rate) { 0.0 } else { keep }).collect();
+            let scales: Vec<f32> = (0..size).map(|_| if rng.random_bool(drop.rate) { 0.0 } else { keep }).collect();
             engine.write(drop.scale, &scales)?;
         }
         Ok(())
@@ -369,7 +367,10 @@ impl Run<'_> {
     fn save(&mut self, state: State) -> Result<PathBuf, Error> {
         let mut read = |arena, prefix: &str| -> Result<Tensors, Error> {
             let params = self.engine.read_params(self.step.student.set, arena)?;
-            Ok(params.into_iter().map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data })).collect())
+            Ok(params
+                .into_iter()
+                .map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data }))
+                .collect())
         };
         let weights = read(Arena::Weight, "")?;
         let mut optimizer: Vec<(String, HostTensor)> = read(Arena::Moment1, "exp_avg.")?.into_iter().collect();

@@ -157,8 +157,7 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,\"ep").unwrap();
         RunLog::open(dir.path(), 3).unwrap().step(&step(4)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        let steps: Vec<usize> =
-            text.lines().map(|l| serde_json::from_str::<StepRecord>(l).unwrap().step).collect();
+        let steps: Vec<usize> = text.lines().map(|l| serde_json::from_str::<StepRecord>(l).unwrap().step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
     }
 

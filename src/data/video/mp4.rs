@@ -40,7 +40,11 @@ fn boxes(data: &[u8]) -> Parsed<Vec<([u8; 4], &[u8])>> {
         let name = String::from_utf8_lossy(&kind).into_owned();
         if size < header || size > rest.len() {
             // A writer that pads `udta` with zeros ends its boxes there; elsewhere this is damage.
-            return if kind == [0; 4] { Ok(found) } else { Err(format!("box {name} claims {size} bytes of {}", rest.len())) };
+            return if kind == [0; 4] {
+                Ok(found)
+            } else {
+                Err(format!("box {name} claims {size} bytes of {}", rest.len()))
+            };
         }
         found.push((kind, &rest[header..size]));
         rest = &rest[size..];
@@ -157,7 +161,10 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
             for _ in 0..per_chunk.min(sizes.len() - samples.len()) {
                 let size = sizes[samples.len()];
                 if offset.checked_add(size).is_none_or(|end| end > file_len) {
-                    return Err(format!("truncated mp4: frame {} ends past the file's {file_len} bytes", samples.len()));
+                    return Err(format!(
+                        "truncated mp4: frame {} ends past the file's {file_len} bytes",
+                        samples.len()
+                    ));
                 }
                 samples.push(Sample { offset, size, time: 0, sync: true });
                 offset += size;

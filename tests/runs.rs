@@ -1,0 +1,194 @@
+//! Whole runs of the program on real mp4 files: repeatable to the bit, whatever the threads and however often killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+fn mvd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mvd"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Clips and random teachers of the smallest useful size.
+fn prepare(dir: &Path) {
+    succeed(mvd().args(["synth", "--count", "12"]).arg(dir.join("set")));
+    for kind in ["image", "video"] {
+        succeed(mvd().args(["init", kind]).arg(dir.join(kind)).args(["--size", "32,1,2", "--patch", "16"]));
+    }
+}
+
+fn distill(dir: &Path, out: &str, threads: &str) -> Command {
+    let mut command = mvd();
+    command.args(["distill", "--steps", "12", "--batch", "2", "--save-every", "3", "--threads", threads]);
+    command.args(["--patch", "16", "--student", "32,2,2", "--decoder", "16,1,1", "--image-teacher-size", "32,1,2"]);
+    command.args(["--video-teacher-size", "32,1,2", "--frames", "4", "--stride", "3", "--input-size", "32"]);
+    command.args([
+        "--mask-ratio",
+        "0.5",
+        "--lr",
+        "0.1",
+        "--drop-path",
+        "0.2",
+        "--accumulate",
+        "2",
+        "--keep-every",
+        "6",
+    ]);
+    command.arg("--data").arg(dir.join("set/list.txt")).arg("--out").arg(dir.join(out));
+    command.arg("--image-teacher").arg(dir.join("image")).arg("--video-teacher").arg(dir.join("video"));
+    command
+}
+
+fn files(dir: &Path, out: &str) -> Vec<Vec<u8>> {
+    let checkpoint = dir.join(out).join("checkpoints/step-12");
+    let read = |name: &str| std::fs::read(checkpoint.join(name)).unwrap();
+    let log = std::fs::read(dir.join(out).join("log.jsonl")).unwrap();
+    vec![read("weights.safetensors"), read("optimizer.safetensors"), read("state.json"), log]
+}
+
+#[test]
+fn runs_repeat_to_the_bit_whatever_the_threads_and_after_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare(dir);
+    let clock = std::time::Instant::now();
+    succeed(&mut distill(dir, "one", "1"));
+    let length = clock.elapsed();
+    let expected = files(dir, "one");
+    assert_eq!(String::from_utf8_lossy(&expected[3]).lines().count(), 12);
+    succeed(&mut distill(dir, "four", "4"));
+    assert_eq!(expected, files(dir, "four"));
+    let kept = std::fs::read_dir(dir.join("one/checkpoints")).unwrap().map(|e| e.unwrap().file_name()).count();
+    assert_eq!(kept, 3, "the newest two (9, 12) and every sixth (6, 12) of 3, 6, 9, 12");
+
+    // Killed at moments spread over the run, more often where MVD_KILLS asks for it.
+    let kills: u32 = std::env::var("MVD_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let run = dir.join("killed");
+    for kill in 0..kills {
+        let mut child = if run.join("config.toml").exists() {
+            mvd().arg("distill").arg("--resume").arg(&run).spawn().unwrap()
+        } else {
+            // A kill before the config was written leaves nothing to go on with.
+            let _ = std::fs::remove_dir_all(&run);
+            distill(dir, "killed", "2").spawn().unwrap()
+        };
+        std::thread::sleep(Duration::from_secs_f64(length.as_secs_f64() * f64::from((kill * 7 + 3) % 10) / 10.0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let resumed = if run.join("config.toml").exists() {
+        succeed(mvd().arg("distill").arg("--resume").arg(&run))
+    } else {
+        let _ = std::fs::remove_dir_all(&run);
+        succeed(&mut distill(dir, "killed", "2"))
+    };
+    assert!(resumed.contains("student: "), "{resumed}");
+    assert_eq!(expected, files(dir, "killed"));
+}
+
+#[test]
+fn losses_fall_and_are_logged() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path());
+    let text = succeed(distill(dir.path(), "run", "2").args(["--steps", "40", "--drop-path", "0"]));
+    assert!(text.contains("40 steps of 4 clips") && text.contains("learning rate"), "{text}");
+    let log = std::fs::read_to_string(dir.path().join("run/log.jsonl")).unwrap();
+    let losses: Vec<f64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap())
+        .collect();
+    assert_eq!(losses.len(), 40);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&losses[35..]) < 0.8 * mean(&losses[..5]), "{losses:?}");
+}
+
+/// The message of a command that must fail.
+fn failure(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{command:?} succeeded");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+#[test]
+fn bad_input_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare(dir);
+    let with = |args: &[&str]| {
+        let mut command = distill(dir, "bad", "1");
+        command.args(args);
+        command
+    };
+    let empty: PathBuf = dir.join("empty.txt");
+    std::fs::write(&empty, "# nothing\n").unwrap();
+    let empty = empty.display().to_string();
+    let cut = dir.join("cut.safetensors");
+    let whole = std::fs::read(dir.join("image")).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let cut = cut.display().to_string();
+    let audio = Path::new("assets/clips/audio_only.mp4").canonicalize().unwrap().display().to_string();
+    for (args, expected) in [
+        (vec!["--data", "/no/such/list.txt"], "/no/such/list.txt: no such file or folder"),
+        (vec!["--data", &empty], "names no video"),
+        (vec!["--data", &audio], "no video track"),
+        (vec!["--mask-ratio", "0"], "mask ratio"),
+        (vec!["--mask-ratio", "1"], "mask ratio"),
+        (vec!["--frames", "5"], "--frames: expected a multiple of the tubelet, 2, got 5"),
+        (vec!["--input-size", "33"], "--input-size: expected a multiple of the patch, 16, got 33"),
+        (vec!["--student", "bass"], "unknown size `bass`"),
+        (vec!["--image-teacher", &cut], "cut.safetensors"),
+        (vec!["--image-teacher-size", "64,2,2"], "blocks.1"),
+        (vec!["--batch", "2000000"], "allows"),
+        (vec!["--adapter", "no such GPU"], "no adapter matches `no such GPU`"),
+    ] {
+        let _ = std::fs::remove_dir_all(dir.join("bad"));
+        let text = failure(&mut with(&args)).to_lowercase();
+        let wanted = expected.to_lowercase().replace("mask ratio", "mask");
+        assert!(text.contains(&wanted), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_dry_run_prints_the_published_models() {
+    for (student, decoder, teacher, parameters) in [
+        ("small", "384,2,6", "base", "student"),
+        ("base", "768,2,12", "base", "student"),
+        ("large", "512,4,8", "large", "student"),
+    ] {
+        let mut command = mvd();
+        command.args(["distill", "--dry-run", "--batch", "1", "--student", student, "--decoder", decoder]);
+        command.args(["--image-teacher-size", teacher, "--video-teacher-size", teacher]);
+        let text = succeed(&mut command);
+        for part in [parameters, "activations as planned", "attention.forward", "GFLOP"] {
+            assert!(text.contains(part), "{student}: no `{part}` in {text}");
+        }
+    }
+    let mut huge = mvd();
+    huge.args(["distill", "--dry-run", "--batch", "1", "--student", "huge", "--decoder", "640,8,8"]);
+    huge.args(["--image-teacher-size", "huge", "--video-teacher-size", "huge", "--image-teacher-patch", "14"]);
+    succeed(huge.args(["--image-teacher-input-size", "196"]));
+}
+
+#[test]
+fn a_selftest_fails_on_a_wrong_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.safetensors");
+    let mut data = std::fs::read("assets/reference/mvd.safetensors").unwrap();
+    succeed(mvd().args(["selftest", "--reference", "assets/reference/mvd.safetensors"]));
+    let middle = data.len() - 2000;
+    data[middle..middle + 4].copy_from_slice(&9f32.to_le_bytes());
+    std::fs::write(&path, data).unwrap();
+    std::fs::copy("assets/reference/mvd.json", path.with_extension("json")).unwrap();
+    let text = failure(mvd().args(["selftest", "--reference"]).arg(&path));
+    assert!(text.contains("comparisons failed"), "{text}");
+}
