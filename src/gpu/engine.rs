@@ -57,6 +57,9 @@ pub struct Engine {
     submissions: usize,
 }
 
+/// `(name, shape, values)` of one part of a parameter, as checkpoints hold it.
+pub type NamedValues = (String, Vec<usize>, Vec<f32>);
+
 /// How far one output of one node is from its CPU twin.
 #[derive(Debug, Clone)]
 pub struct NodeError {
@@ -391,7 +394,7 @@ impl Engine {
     ///
     /// # Errors
     /// The device was lost.
-    pub fn read_params(&mut self, set: ParamSet, arena: Arena) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+    pub fn read_params(&mut self, set: ParamSet, arena: Arena) -> Result<Vec<NamedValues>> {
         let index = match arena {
             Arena::Weight => 0,
             Arena::Grad => 1,

@@ -16,7 +16,7 @@ mod slots;
 mod tensor;
 
 pub use adapter::{AdapterChoice, Caps, Gpu, list_adapters};
-pub use engine::{Engine, EngineOptions, NodeError};
+pub use engine::{Engine, EngineOptions, NamedValues, NodeError};
 pub use error::{Error, Result};
 pub use plan::{Plan, PlanSummary};
 pub use recorder::{DispatchBuilder, HostNode, Phase, Recorder, Twin, grid};

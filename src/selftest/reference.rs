@@ -56,7 +56,7 @@ impl Reference<'_> {
             lists.masked.extend(of(true));
             lists.order.extend(of(false).chain(of(true)));
         }
-        if lists.masked.len() % batch != 0 || lists.masked.is_empty() || lists.visible.is_empty() {
+        if !lists.masked.len().is_multiple_of(batch) || lists.masked.is_empty() || lists.visible.is_empty() {
             return Err(wrong("input.mask must mask equally many tokens of each sample, neither none nor all".into()));
         }
         Ok(lists)
