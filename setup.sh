@@ -21,7 +21,8 @@ install_debian() {
     local missing=()
     command -v cc >/dev/null || missing+=(build-essential)
     # Any driver will do: the loader lists its manifests here.
-    ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 || missing+=(mesa-vulkan-drivers)
+    compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
+        missing+=(mesa-vulkan-drivers)
     ldconfig -p | grep -q libvulkan.so.1 || missing+=(libvulkan1)
     [ ${#missing[@]} -eq 0 ] && return
     say "installing ${missing[*]}"

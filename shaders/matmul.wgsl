@@ -1,71 +1,143 @@
-// C = A B (+ bias), any layout: A and B are read through strides. One invocation computes 4 x 4 of C.
-#import index
+// C = A B by tiles of 64 x 64 in workgroup memory, any size, no optional feature: 64 invocations, 8 KiB of workgroup memory.
+// An invocation computes 8 x 8 of C: rows 4 y + (0 to 3) and 32 more, columns 4 x + (0 to 3) and 32 more, in two vec4 a row.
 
-struct Params { m: u32, n: u32, k: u32, a_row: u32, a_k: u32, b_k: u32, b_col: u32 }
+const TILE: u32 = 64u;
+const DEPTH: u32 = 16u;
+// TILE / 4 vec4 a step of k.
+const WIDTH: u32 = 16u;
+// 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
+override LAYOUT: u32 = 0u;
+
+struct Params { m: u32, n: u32, k: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;       // (M, K) by strides
-@group(0) @binding(2) var<storage, read> b: array<f32>;       // (K, N) by strides
-@group(0) @binding(3) var<storage, read> bias: array<f32>;    // (N)
-@group(0) @binding(4) var<storage, read_write> c: array<f32>; // (M, N)
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;      // (M, N)
+@group(0) @binding(4) var<storage, read> bias: array<f32>;         // (N)
 
-struct Tile { row: u32, col: u32, sums: array<vec4<f32>, 4> }
+var<workgroup> tile_a: array<vec4<f32>, 256>; // (DEPTH, WIDTH) four rows of A at one k
+var<workgroup> tile_b: array<vec4<f32>, 256>; // (DEPTH, WIDTH) four columns of B at one k
 
-fn product(group: vec3<u32>, groups: vec3<u32>, local: u32) -> Tile {
-    let columns = (params.n + 3u) / 4u;
-    let index = linear_group(group, groups) * 64u + local;
-    var t: Tile;
-    t.row = index / columns * 4u;
-    t.col = index % columns * 4u;
-    // Rows and columns past the edge repeat the last one; they are not stored.
-    let r = min(vec4(t.row) + vec4(0u, 1u, 2u, 3u), vec4(params.m - 1u)) * params.a_row;
-    let s = min(vec4(t.col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u)) * params.b_col;
-    if t.row >= params.m {
-        return t;
-    }
-    for (var k = 0u; k < params.k; k++) {
-        let ak = k * params.a_k;
-        let bk = k * params.b_k;
-        let row = vec4(b[s.x + bk], b[s.y + bk], b[s.z + bk], b[s.w + bk]);
-        t.sums[0] += a[r.x + ak] * row;
-        t.sums[1] += a[r.y + ak] * row;
-        t.sums[2] += a[r.z + ak] * row;
-        t.sums[3] += a[r.w + ak] * row;
-    }
-    return t;
+struct Sums { left: array<vec4<f32>, 8>, right: array<vec4<f32>, 8> }
+
+struct Place { row: u32, col: u32 }
+
+fn place(group: vec3<u32>, local: u32) -> Place {
+    return Place(group.x * TILE + local / 8u * 4u, group.y * TILE + local % 8u * 4u);
 }
 
-@compute @workgroup_size(64)
-fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let t = product(group, groups, local);
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            if t.row + i < params.m && t.col + j < params.n {
-                c[(t.row + i) * params.n + t.col + j] = t.sums[i][j];
-            }
+// Four neighbours along a matrix side of `size`, at k; zero past the end of k, the last one past the end of the side.
+fn read_a(side: u32, k: u32) -> vec4<f32> {
+    let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.m - 1u));
+    let at = select(i * params.k + min(k, params.k - 1u), i + min(k, params.k - 1u) * params.m, vec4(LAYOUT == 2u));
+    return select(vec4(0.0), vec4(a[at.x], a[at.y], a[at.z], a[at.w]), k < params.k);
+}
+
+fn read_b(side: u32, k: u32) -> vec4<f32> {
+    let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    let at = select(i + min(k, params.k - 1u) * params.n, i * params.k + min(k, params.k - 1u), vec4(LAYOUT == 1u));
+    return vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
+}
+
+fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
+    let y = local / 8u;
+    let x = local % 8u;
+    for (var first = 0u; first < params.k; first += DEPTH) {
+        for (var i = 0u; i < 4u; i++) {
+            // Neighbouring invocations read neighbouring numbers: along k where k is the matrix's last dimension.
+            let e = i * 64u + local;
+            let along_k = e % DEPTH * WIDTH + e / DEPTH;
+            let at_a = select(along_k, e, LAYOUT == 2u);
+            let at_b = select(e, along_k, LAYOUT == 1u);
+            tile_a[at_a] = read_a(group.x * TILE + at_a % WIDTH * 4u, first + at_a / WIDTH);
+            tile_b[at_b] = read_b(group.y * TILE + at_b % WIDTH * 4u, first + at_b / WIDTH);
+        }
+        workgroupBarrier();
+        for (var k = 0u; k < DEPTH; k++) {
+            let upper = tile_a[k * WIDTH + y];
+            let lower = tile_a[k * WIDTH + 8u + y];
+            let left = tile_b[k * WIDTH + x];
+            let right = tile_b[k * WIDTH + 8u + x];
+            (*sums).left[0] += upper.x * left;
+            (*sums).right[0] += upper.x * right;
+            (*sums).left[1] += upper.y * left;
+            (*sums).right[1] += upper.y * right;
+            (*sums).left[2] += upper.z * left;
+            (*sums).right[2] += upper.z * right;
+            (*sums).left[3] += upper.w * left;
+            (*sums).right[3] += upper.w * right;
+            (*sums).left[4] += lower.x * left;
+            (*sums).right[4] += lower.x * right;
+            (*sums).left[5] += lower.y * left;
+            (*sums).right[5] += lower.y * right;
+            (*sums).left[6] += lower.z * left;
+            (*sums).right[6] += lower.z * right;
+            (*sums).left[7] += lower.w * left;
+            (*sums).right[7] += lower.w * right;
+        }
+        workgroupBarrier();
+    }
+}
+
+fn bias_at(col: u32) -> vec4<f32> {
+    let i = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    return vec4(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
+}
+
+// Row i of an invocation's 8.
+fn row_of(at: Place, i: u32) -> u32 {
+    return at.row + i % 4u + i / 4u * 32u;
+}
+
+fn put(row: u32, col: u32, x: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] = x[j];
         }
     }
 }
 
 @compute @workgroup_size(64)
-fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let t = product(group, groups, local);
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            if t.row + i < params.m && t.col + j < params.n {
-                c[(t.row + i) * params.n + t.col + j] += t.sums[i][j];
-            }
+fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    for (var i = 0u; i < 8u; i++) {
+        put(row_of(at, i), at.col, sums.left[i]);
+        put(row_of(at, i), at.col + 32u, sums.right[i]);
+    }
+}
+
+fn put_accumulate(row: u32, col: u32, x: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] += x[j];
         }
     }
 }
 
 @compute @workgroup_size(64)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let t = product(group, groups, local);
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            if t.row + i < params.m && t.col + j < params.n {
-                c[(t.row + i) * params.n + t.col + j] = t.sums[i][j] + bias[t.col + j];
-            }
-        }
+fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    for (var i = 0u; i < 8u; i++) {
+        put_accumulate(row_of(at, i), at.col, sums.left[i]);
+        put_accumulate(row_of(at, i), at.col + 32u, sums.right[i]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    let bias_left = bias_at(at.col);
+    let bias_right = bias_at(at.col + 32u);
+    for (var i = 0u; i < 8u; i++) {
+        put(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
     }
 }

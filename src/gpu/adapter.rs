@@ -46,6 +46,11 @@ impl Caps {
         }
     }
 
+    /// The same adapter without optional features: operations then take their default variants.
+    pub fn portable(&self) -> Self {
+        Caps { subgroup: None, ..self.clone() }
+    }
+
     /// Invocations that share a row in row-wise kernels: software adapters pay more for a barrier than for a row.
     pub fn row_lanes(&self) -> u32 {
         if self.software { 1 } else { 64 }

@@ -205,12 +205,12 @@ fn differences(built: &Built) -> Vec<(String, f64)> {
     found
 }
 
-/// Runs a case on the adapter and on the CPU.
+/// Runs a case, recorded for these capabilities, on the adapter and on the CPU.
 ///
 /// # Errors
 /// What the engine reports.
-pub fn check(gpu: &Arc<Gpu>, case: &Case, options: &EngineOptions) -> Result<Outcome> {
-    let built = build(case, gpu.caps());
+pub fn check(gpu: &Arc<Gpu>, caps: &Caps, case: &Case, options: &EngineOptions) -> Result<Outcome> {
+    let built = build(case, caps);
     let differences = differences(&built);
     let Built { plan, inputs, params, set, .. } = built;
     let mut engine = Engine::new(gpu, plan, options)?;

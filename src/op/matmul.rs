@@ -2,7 +2,7 @@
 //!
 //! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K).
 
-use crate::gpu::{Caps, HostNode, Recorder, Tensor, grid};
+use crate::gpu::{Caps, HostNode, Recorder, Tensor};
 
 /// How A and B are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,15 +49,16 @@ pub struct Product {
 
 /// Lanes of the subgroups that `matmul_subgroup.wgsl` is written for.
 const SUBGROUP: usize = 8;
-/// Rows of C that one of its workgroups computes.
+/// Rows and columns of C that a workgroup of the portable kernel, `matmul.wgsl`, computes.
+const TILE: usize = 64;
+/// Rows of C that a workgroup of `matmul_subgroup.wgsl` computes.
 const SUBGROUP_ROWS: usize = 32;
 
 impl Product {
     /// Whether the register-tile kernel can take it: 8 lanes a subgroup and rows that are read four numbers at a time.
     fn suits_subgroups(&self, caps: &Caps) -> bool {
         let read = if self.layout == Layout::TN { self.m } else { self.k };
-        let small = self.m.div_ceil(SUBGROUP_ROWS).max((self.n / 4).div_ceil(SUBGROUP)) <= 65_535;
-        caps.subgroup == Some(SUBGROUP as u32) && small && self.n.is_multiple_of(4) && read.is_multiple_of(4)
+        caps.subgroup == Some(SUBGROUP as u32) && self.n.is_multiple_of(4) && read.is_multiple_of(4)
     }
 
     /// `((row, k), (k, column))` strides of A and B.
@@ -89,29 +90,17 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         Epilogue::Accumulate => "accumulate",
         Epilogue::Bias(_) => "biased",
     };
-    if p.suits_subgroups(rec.caps()) {
-        let mut dispatch = rec.dispatch("matmul_subgroup", entry).bind("a", p.a).bind("b", p.b).bind("c", p.c);
-        if let Epilogue::Bias(bias) = p.epilogue {
-            dispatch = dispatch.bind("bias", bias);
-        }
-        let groups = [p.m.div_ceil(SUBGROUP_ROWS) as u32, (p.n / 4).div_ceil(SUBGROUP) as u32, 1];
-        dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).constant("LAYOUT", p.layout as u32).groups(groups);
-        return;
-    }
-    let ((a_row, a_k), (b_k, b_col)) = p.strides();
-    let mut dispatch = rec.dispatch("matmul", entry).bind("a", p.a).bind("b", p.b).bind("c", p.c);
+    let (shader, rows, columns) = if p.suits_subgroups(rec.caps()) {
+        ("matmul_subgroup", SUBGROUP_ROWS, 4 * SUBGROUP)
+    } else {
+        ("matmul", TILE, TILE)
+    };
+    let mut dispatch = rec.dispatch(shader, entry).bind("a", p.a).bind("b", p.b).bind("c", p.c);
     if let Epilogue::Bias(bias) = p.epilogue {
         dispatch = dispatch.bind("bias", bias);
     }
-    dispatch
-        .u32("m", p.m)
-        .u32("n", p.n)
-        .u32("k", p.k)
-        .u32("a_row", a_row)
-        .u32("a_k", a_k)
-        .u32("b_k", b_k)
-        .u32("b_col", b_col)
-        .groups(grid((p.m.div_ceil(4) * p.n.div_ceil(4)).div_ceil(64)));
+    let groups = [p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, 1];
+    dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).constant("LAYOUT", p.layout as u32).groups(groups);
 }
 
 fn twin(h: &mut HostNode<'_>, p: &Product) {

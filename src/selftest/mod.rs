@@ -103,7 +103,7 @@ pub fn check_operations(gpu: &Arc<Gpu>, mut progress: impl FnMut(usize, usize)) 
     let mut report = Report::default();
     for (done, case) in cases.iter().enumerate() {
         progress(done, cases.len());
-        let outcome = check(gpu, case, &EngineOptions::default())?;
+        let outcome = check(gpu, gpu.caps(), case, &EngineOptions::default())?;
         let worst = |f: fn(&gpu::NodeError) -> f64| outcome.nodes.iter().map(f).fold(0.0, f64::max);
         report.relative(&outcome.name, (worst(|n| n.absolute), worst(|n| n.relative)), outcome.tolerance);
         if let Some(gradient) = outcome.differences.iter().map(|d| d.1).reduce(f64::max) {
