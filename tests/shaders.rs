@@ -91,7 +91,7 @@ fn default_variants_keep_to_webgpus_default_limits() {
 fn only_the_subgroup_variants_need_subgroups() {
     for shader in SHADERS {
         let named = shader.source.contains("subgroup");
-        let variant = shader.name == "matmul_subgroup" || shader.name.starts_with("attention_");
+        let variant = shader.name == "matmul_subgroup" || shader.name.starts_with("attention_subgroup");
         assert_eq!(named, variant, "{}", shader.name);
     }
 }

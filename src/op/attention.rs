@@ -29,15 +29,19 @@ impl Sizes {
         (((sample * self.tokens + token) * 3 + part) * self.heads + head) * self.size
     }
 
-    /// Sizes and grid of a dispatch: 8 tokens a workgroup of the subgroup kernels, 64 of the others.
-    fn finish(&self, dispatch: DispatchBuilder<'_>, subgroups: bool) {
+    /// Ends a dispatch with its sizes and grid: 8 tokens a workgroup of the subgroup kernels, 64 of the others.
+    fn finish(&self, dispatch: DispatchBuilder<'_>, family: Family) {
         let Sizes { samples, tokens, heads, size } = *self;
-        let dispatch = dispatch.u32("samples", samples).u32("tokens", tokens).u32("heads", heads);
-        let dispatch = dispatch.f32("scale", self.scale() as f32);
-        if subgroups {
-            dispatch.groups(grid(samples * heads * tokens.div_ceil(8)));
-        } else {
-            dispatch.u32("size", size).groups(grid((samples * heads * tokens).div_ceil(64)));
+        let dispatch = dispatch.u32("tokens", tokens).u32("heads", heads).f32("scale", self.scale() as f32);
+        match family {
+            Family::Plain => {
+                let dispatch = dispatch.u32("samples", samples).u32("size", size);
+                dispatch.groups(grid((samples * heads * tokens).div_ceil(64)));
+            }
+            Family::Tile => dispatch.groups([tokens.div_ceil(64) as u32, heads as u32, samples as u32]),
+            Family::Subgroup => {
+                dispatch.u32("samples", samples).groups(grid(samples * heads * tokens.div_ceil(8)));
+            }
         }
     }
 
@@ -46,15 +50,64 @@ impl Sizes {
     }
 }
 
-/// The kernel for subgroups of 8 lanes, where the adapter has them and the head size is one it is written for.
-fn subgroup_kernel(caps: &Caps, size: usize) -> Option<&'static str> {
-    let kernel = match size {
-        16 => "attention_16",
-        32 => "attention_32",
-        64 => "attention_64",
-        _ => return None,
-    };
-    (caps.subgroup == Some(8)).then_some(kernel)
+/// The kernels there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Any head size, any adapter, slow.
+    Plain,
+    /// Rows shared in workgroup memory, any adapter.
+    Tile,
+    /// Rows shared by shuffles, for subgroups of 8 lanes.
+    Subgroup,
+}
+
+impl Family {
+    fn of(caps: &Caps, size: usize) -> Self {
+        match size {
+            16 | 32 | 64 if caps.subgroup == Some(8) => Family::Subgroup,
+            16 | 32 | 64 | 80 => Family::Tile,
+            _ => Family::Plain,
+        }
+    }
+
+    fn shader(self, size: usize) -> &'static str {
+        match (self, size) {
+            (Family::Subgroup, 16) => "attention_subgroup_16",
+            (Family::Subgroup, 32) => "attention_subgroup_32",
+            (Family::Subgroup, _) => "attention_subgroup_64",
+            (Family::Tile, 16) => "attention_tile_16",
+            (Family::Tile, 32) => "attention_tile_32",
+            (Family::Tile, 64) => "attention_tile_64",
+            (Family::Tile, _) => "attention_tile_80",
+            (Family::Plain, _) => "attention",
+        }
+    }
+}
+
+/// The dispatches of the backward; `[dy, qkv, y, saved, dqkv]`.
+fn record_backward(rec: &mut Recorder, z: Sizes, family: Family, tensors: [Tensor; 5]) {
+    let [dy, qkv, y, saved, dqkv] = tensors;
+    let shader = family.shader(z.size);
+    if family == Family::Plain {
+        let dispatch = rec.dispatch(shader, "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
+        return z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family);
+    }
+    let delta = rec.transient("sum of dy y", &[z.samples, z.heads, z.tokens]);
+    if family == Family::Subgroup {
+        let dispatch = rec.dispatch(shader, "backward_delta").bind("dy", dy).bind("out", y);
+        z.finish(dispatch.bind("delta_out", delta), family);
+    }
+    for entry in ["backward_q", "backward_kv"] {
+        let dispatch = rec.dispatch(shader, entry).bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
+        let dispatch = dispatch.bind("dqkv", dqkv);
+        let dispatch = match (family, entry) {
+            // The tile kernel's first pass writes delta for its second.
+            (Family::Tile, "backward_q") => dispatch.bind("out", y).bind("delta", delta),
+            (Family::Tile, _) => dispatch.bind("deltas", delta),
+            _ => dispatch.bind("delta", delta),
+        };
+        z.finish(dispatch, family);
+    }
 }
 
 /// `y (B, N, H D)` of `qkv (B, N, 3 H D)`.
@@ -70,24 +123,13 @@ pub fn forward(rec: &mut Recorder, qkv: Tensor, heads: usize) -> Tensor {
     let saved = rec.transient("attention log sums", &[samples, heads, tokens]);
     let flops = 4.0 * (samples * heads * tokens * tokens * z.size) as f64;
     rec.node("attention.forward", &[qkv], &[y, saved], flops, move |h| forward_twin(h, z));
-    let kernel = subgroup_kernel(rec.caps(), z.size);
-    let dispatch = rec.dispatch(kernel.unwrap_or("attention"), "forward");
-    z.finish(dispatch.bind("qkv", qkv).bind("y", y).bind("saved", saved), kernel.is_some());
+    let family = Family::of(rec.caps(), z.size);
+    let dispatch = rec.dispatch(family.shader(z.size), "forward").bind("qkv", qkv).bind("y", y).bind("saved", saved);
+    z.finish(dispatch, family);
     rec.tape(&[qkv], y, move |rec, dy| {
         let dqkv = rec.transient("d qkv", &[samples, tokens, width]);
         rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * flops, move |h| backward_twin(h, z));
-        let Some(kernel) = kernel else {
-            let dispatch = rec.dispatch("attention", "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
-            z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), false);
-            return rec.add_grad(qkv, dqkv);
-        };
-        let delta = rec.transient("sum of dy y", &[samples, heads, tokens]);
-        let dispatch = rec.dispatch(kernel, "backward_delta").bind("dy", dy).bind("out", y);
-        z.finish(dispatch.bind("delta_out", delta), true);
-        for entry in ["backward_q", "backward_kv"] {
-            let dispatch = rec.dispatch(kernel, entry).bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
-            z.finish(dispatch.bind("delta", delta).bind("dqkv", dqkv), true);
-        }
+        record_backward(rec, z, family, [dy, qkv, y, saved, dqkv]);
         rec.add_grad(qkv, dqkv);
     });
     y
