@@ -37,6 +37,28 @@ fn frames_are_those_of_ffmpeg() {
     }
 }
 
+#[test]
+fn a_folder_of_images_is_a_video() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("frames");
+    std::fs::create_dir(&folder).unwrap();
+    let strip = image::open(clip("baseline.png")).unwrap().to_rgb8();
+    let frame = |rank: u32| image::imageops::crop_imm(&strip, 0, 64 * rank, 64, 64).to_image();
+    for rank in 0..5 {
+        frame(rank).save(folder.join(format!("img_{rank:05}.png"))).unwrap();
+    }
+    let set = Dataset::open(dir.path(), None).unwrap();
+    assert_eq!(set.items.iter().map(|i| i.path.clone()).collect::<Vec<_>>(), [folder.clone()]);
+    let mut source = video::open(&folder).unwrap();
+    assert_eq!(source.len(), 5);
+    let frames = source.frames(&[3, 0]).unwrap();
+    assert_eq!(frames.rgb, [frame(3).into_raw(), frame(0).into_raw()]);
+    frame(0).save(folder.join("img_00005.png")).unwrap();
+    image::RgbImage::new(32, 64).save(folder.join("img_00006.png")).unwrap();
+    let error = video::open(&folder).unwrap().frames(&[5, 6]).unwrap_err().to_string();
+    assert!(error.contains("img_00006.png") && error.contains("(32, 64)"), "{error}");
+}
+
 fn message(path: &Path) -> String {
     match video::open(path) {
         Ok(_) => panic!("{} opened", path.display()),
