@@ -48,7 +48,7 @@ fn a_folder_of_images_is_a_video() {
         frame(rank).save(folder.join(format!("img_{rank:05}.png"))).unwrap();
     }
     let set = Dataset::open(dir.path(), None).unwrap();
-    assert_eq!(set.items.iter().map(|i| i.path.clone()).collect::<Vec<_>>(), [folder.clone()]);
+    assert_eq!(set.items.iter().map(|i| &i.path).collect::<Vec<_>>(), [&folder]);
     let mut source = video::open(&folder).unwrap();
     assert_eq!(source.len(), 5);
     let frames = source.frames(&[3, 0]).unwrap();
