@@ -171,8 +171,8 @@ pub fn cases() -> Vec<Case> {
     let branched = Case::new("layer_norm 33x48 beside a skip", |rig| {
         let x = rig.leaf("x", &[33, 48]);
         let (weight, bias) = (rig.param("weight", &[48]), rig.param("bias", &[48]));
-        let once = forward(&mut rig.rec, x, weight, bias);
-        forward(&mut rig.rec, once, weight, bias)
+        let branch = forward(&mut rig.rec, x, weight, bias);
+        super::residual::forward(&mut rig.rec, x, branch, None)
     });
     let plain = Case::new("layer_norm without affine 7x33", |rig| {
         let x = rig.input("x", &[7, 33]);
