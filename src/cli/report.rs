@@ -26,7 +26,7 @@ impl DistillBar {
     }
 
     pub fn finish(&self) {
-        self.bar.finish();
+        self.bar.finish_and_clear();
     }
 }
 

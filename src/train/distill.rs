@@ -151,7 +151,9 @@ struct Run<'a> {
     /// Steps submitted whose losses were not yet read.
     pending: VecDeque<StepRecord>,
     last: Option<StepRecord>,
+    /// When the session's first step began, and how many it has finished.
     clock: Instant,
+    finished: usize,
 }
 
 /// Trains from the start, or from a checkpoint of the same run.
@@ -215,6 +217,7 @@ pub fn train(
         pending: VecDeque::new(),
         last: None,
         clock: Instant::now(),
+        finished: 0,
     };
     let mut position = state.position;
     for index in state.step..total {
@@ -357,9 +360,10 @@ impl Run<'_> {
             return Err(Error::Unfinished { step, canary });
         }
         self.log.step(&record).map_err(|e| log_error(self.run, e))?;
-        let seconds = self.clock.elapsed().as_secs_f64().max(1e-9);
-        self.clock = Instant::now();
-        reporter.step(&record, self.config.total_batch() as f64 / seconds, waited);
+        self.finished += 1;
+        // Over the whole session: numbers are read late and, at a checkpoint, several at once.
+        let rate = (self.finished * self.config.total_batch()) as f64 / self.clock.elapsed().as_secs_f64().max(1e-9);
+        reporter.step(&record, rate, waited);
         self.last = Some(record);
         Ok(())
     }
