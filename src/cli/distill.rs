@@ -14,6 +14,7 @@ use crate::data::synth::{self, Background, SynthConfig};
 use crate::gpu::{Caps, Gpu, Plan, Recorder};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
+use crate::recipes::recipe;
 use crate::train::checkpoint::{self, Checkpoint, RunDir};
 use crate::train::{distill, groups};
 
@@ -148,55 +149,65 @@ pub(super) struct DistillArgs {
 const BUILT_IN: SynthConfig = SynthConfig { count: 512, seed: 0, background: Background::Black, size: 64, frames: 16 };
 
 impl DistillArgs {
-    /// The complete config; the built-in run's defaults without --data.
-    fn config(&self) -> DistillConfig {
-        let built_in = self.data.is_none() && self.image_teacher.is_none() && self.video_teacher.is_none();
-        let built_in = built_in && !self.dry_run;
-        let named = |name: &str| size(name).unwrap_or(Vit { dim: 128, depth: 4, heads: 4, mlp_ratio: 4 });
-        let (student, teacher) = if built_in { ("tiny", "tiny") } else { ("small", "base") };
-        let pick = |of: &Option<usize>, small: usize, full: usize| of.unwrap_or(if built_in { small } else { full });
-        let real = |of: &Option<f64>, small: f64, full: f64| of.unwrap_or(if built_in { small } else { full });
-        let student = self.student.unwrap_or(named(student));
-        let (input_size, patch) = (pick(&self.input_size, 64, 224), pick(&self.patch, 8, 16));
-        let teacher = |weights: &Option<PathBuf>, vit: &Option<Vit>, weight: f32| {
-            (weight != 0.0 && (weights.is_some() || self.dry_run || built_in)).then(|| TeacherConfig {
-                weights: weights.clone().unwrap_or_default(),
-                vit: vit.unwrap_or(named(teacher)),
-                size: input_size,
-                patch,
-                weight,
-            })
+    /// Nothing of the user's own was given: neither data nor teachers, nor is this a dry run of the published models.
+    fn is_built_in(&self) -> bool {
+        !self.dry_run && self.data.is_none() && self.image_teacher.is_none() && self.video_teacher.is_none()
+    }
+
+    /// What flags left out stand for: a recipe, at a batch that fits one GPU.
+    fn preset(&self) -> Result<DistillConfig, Failure> {
+        Ok(if self.is_built_in() {
+            // Shorter than the recipe and with smaller batches: minutes on two CPU cores.
+            let short = recipe("mvd-tiny")?;
+            DistillConfig { batch: 8, epochs: 2, lr: 3.2e-2, min_lr: 0.0, warmup_epochs: 0.2, ..short }
+        } else {
+            DistillConfig { batch: 8, ..recipe("mvd-small-from-base-k400")? }
+        })
+    }
+
+    /// The complete config: the preset, with the flags given.
+    fn config(&self) -> Result<DistillConfig, Failure> {
+        let preset = self.preset()?;
+        let student = self.student.unwrap_or(preset.student);
+        let input_size = self.input_size.unwrap_or(preset.input_size);
+        let patch = self.patch.unwrap_or(preset.patch);
+        let known = self.dry_run || self.is_built_in();
+        let teacher = |preset: Option<TeacherConfig>, weights: &Option<PathBuf>, vit: Option<Vit>, weight: f32| {
+            let preset = preset.filter(|_| weight != 0.0 && (weights.is_some() || known))?;
+            let weights = weights.clone().unwrap_or_default();
+            Some(TeacherConfig { weights, vit: vit.unwrap_or(preset.vit), size: input_size, patch, weight })
         };
-        let image_teacher = teacher(&self.image_teacher, &self.image_teacher_size, self.image_weight).map(|t| {
+        let image = teacher(preset.image_teacher, &self.image_teacher, self.image_teacher_size, self.image_weight);
+        let image = image.map(|t| {
             let (size, patch) = (self.image_teacher_input_size, self.image_teacher_patch);
             TeacherConfig { size: size.unwrap_or(t.size), patch: patch.unwrap_or(t.patch), ..t }
         });
+        let video = teacher(preset.video_teacher, &self.video_teacher, self.video_teacher_size, self.video_weight);
+        // The recipe's decoders are as wide as its student; another student brings its own width.
+        let decoder = if self.is_built_in() { preset.decoder } else { Vit { depth: 2, ..student } };
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        DistillConfig {
+        Ok(DistillConfig {
             data: self.data.clone().unwrap_or_default(),
             root: self.root.clone().unwrap_or_default(),
-            frames: pick(&self.frames, 8, 16),
-            stride: pick(&self.stride, 2, 4),
-            tubelet: 2,
+            frames: self.frames.unwrap_or(preset.frames),
+            stride: self.stride.unwrap_or(preset.stride),
             input_size,
             patch,
             mask: self.mask,
-            mask_ratio: real(&self.mask_ratio, 0.75, 0.9),
+            mask_ratio: self.mask_ratio.unwrap_or(preset.mask_ratio),
             loss: self.loss,
             norm_feature: self.norm_feature,
-            batch: pick(&self.batch, 8, 8),
+            batch: self.batch.unwrap_or(preset.batch),
             accumulate: self.accumulate,
-            epochs: pick(&self.epochs, 2, 401),
-            steps: self.steps.unwrap_or(0),
-            lr: real(&self.lr, 3.2e-2, 1.5e-4),
-            min_lr: real(&self.min_lr, 0.0, 1e-4),
-            warmup_epochs: real(&self.warmup_epochs, 0.2, 40.0),
-            betas: [0.9, 0.95],
-            eps: 1e-8,
+            epochs: self.epochs.unwrap_or(preset.epochs),
+            steps: self.steps.unwrap_or(preset.steps),
+            lr: self.lr.unwrap_or(preset.lr),
+            min_lr: self.min_lr.unwrap_or(preset.min_lr),
+            warmup_epochs: self.warmup_epochs.unwrap_or(preset.warmup_epochs),
             weight_decay: self.weight_decay,
             weight_decay_end: self.weight_decay_end.unwrap_or(self.weight_decay),
             clip_grad: self.clip_grad,
-            drop_path: real(&self.drop_path, 0.0, 0.1),
+            drop_path: self.drop_path.unwrap_or(preset.drop_path),
             seed: self.seed,
             threads: self.threads.unwrap_or(cores.min(8)),
             max_bad: self.max_bad,
@@ -204,14 +215,11 @@ impl DistillArgs {
             keep_last: self.keep_last,
             keep_every: self.keep_every,
             student,
-            decoder: self.decoder.unwrap_or(if built_in {
-                Vit { dim: 64, depth: 2, heads: 2, mlp_ratio: 4 }
-            } else {
-                Vit { depth: 2, ..student }
-            }),
-            image_teacher,
-            video_teacher: teacher(&self.video_teacher, &self.video_teacher_size, self.video_weight),
-        }
+            decoder: self.decoder.unwrap_or(decoder),
+            image_teacher: image,
+            video_teacher: video,
+            ..preset
+        })
     }
 }
 
@@ -231,12 +239,9 @@ pub(super) fn run(args: DistillArgs) -> Result<(), Failure> {
         };
         return train(&args.gpu.open()?, &config, &run, from);
     }
-    let mut config = args.config();
+    let mut config = args.config()?;
     if args.data.is_none() {
-        if config.image_teacher.is_none() && config.video_teacher.is_none()
-            || args.image_teacher.is_some()
-            || args.video_teacher.is_some()
-        {
+        if !args.is_built_in() || config.image_teacher.is_none() && config.video_teacher.is_none() {
             return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
         }
         built_in(&args, &mut config)?;
@@ -292,7 +297,7 @@ fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failur
 }
 
 fn dry_run(args: &DistillArgs) -> Result<(), Failure> {
-    let config = args.config();
+    let config = args.config()?;
     let arch = distill::arch(&config)?;
     let (caps, adapter) = match Gpu::open(&args.gpu.choice()) {
         Ok(gpu) => (gpu.caps().clone(), gpu.describe()),

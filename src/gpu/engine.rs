@@ -54,7 +54,6 @@ pub struct Engine {
     spare: Vec<wgpu::Buffer>,
     budget: f64,
     runs: usize,
-    submissions: usize,
 }
 
 /// `(name, shape, values)` of one part of a parameter, as checkpoints hold it.
@@ -105,7 +104,7 @@ impl Engine {
         gpu.check_lost()?;
         let gpu = Arc::clone(gpu);
         let (pending, spare) = (VecDeque::new(), Vec::new());
-        Ok(Engine { gpu, plan, buffers, nodes, pending, spare, budget: FIRST_BUDGET, runs: 0, submissions: 0 })
+        Ok(Engine { gpu, plan, buffers, nodes, pending, spare, budget: FIRST_BUDGET, runs: 0 })
     }
 
     /// The plan that was compiled.
@@ -116,11 +115,6 @@ impl Engine {
     /// Element type of a tensor.
     pub fn dtype(&self, tensor: Tensor) -> Dtype {
         self.plan.info(tensor).dtype
-    }
-
-    /// Submissions made so far.
-    pub fn submissions(&self) -> usize {
-        self.submissions
     }
 
     // ---- running
@@ -155,7 +149,7 @@ impl Engine {
         self.gpu.check_lost()
     }
 
-    fn submit(&mut self, nodes: std::ops::Range<usize>) {
+    fn submit(&self, nodes: std::ops::Range<usize>) {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         let mut actions = self.nodes[nodes].iter().flat_map(|n| &n.actions).peekable();
         while let Some(action) = actions.peek() {
@@ -173,7 +167,6 @@ impl Engine {
             }
         }
         self.gpu.queue.submit([encoder.finish()]);
-        self.submissions += 1;
     }
 
     /// Waits until everything submitted is done.

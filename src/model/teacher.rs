@@ -6,7 +6,7 @@ use super::params::{Params, QkvBias};
 use crate::gpu::{Recorder, Tensor};
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
-use crate::weights::{Init, Result, Spec, position};
+use crate::weights::{Init, Result, position};
 
 /// VideoMAE's encoder over all tokens of a clip; names begin with `encoder.`.
 pub struct VideoTeacher {
@@ -26,11 +26,6 @@ impl VideoTeacher {
             grid: *grid,
             dim: vit.dim,
         }
-    }
-
-    /// Tensors that a checkpoint also holds and that the teacher's output does not depend on.
-    pub fn unused(vit: &Vit) -> Vec<Spec> {
-        final_norm("encoder.norm", vit)
     }
 
     /// Features (B, N, D) of all patches (B N, P).
@@ -71,11 +66,6 @@ impl ImageTeacher {
         }
     }
 
-    /// Tensors that a checkpoint also holds and that the teacher's output does not depend on.
-    pub fn unused(vit: &Vit) -> Vec<Spec> {
-        final_norm("norm", vit)
-    }
-
     /// Features (B, T h w, D) of all patches (B T h w, P); each frame is an image of its own.
     ///
     /// # Errors
@@ -94,11 +84,6 @@ impl ImageTeacher {
         let x = rows::slice(rec, x, 1, tokens);
         Ok(rec.reshape(x, &[images / frames, frames * tokens, self.dim]))
     }
-}
-
-fn final_norm(name: &str, vit: &Vit) -> Vec<Spec> {
-    let spec = |part: &str, init| Spec { name: format!("{name}.{part}"), shape: vec![vit.dim], init };
-    vec![spec("weight", Init::Ones), spec("bias", Init::Zeros)]
 }
 
 /// Patches (B N, P) to tokens (B, N, C).

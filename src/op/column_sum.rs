@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
+use super::row_chunks;
 use crate::gpu::{Recorder, Tensor};
 
 /// Adds x's column sums to `total`; x (R, C), total (C). Columns in `skip` are left alone: the key third of a qkv bias
 /// is no parameter, and its true gradient of zero must not become rounding noise that AdamW would scale up.
 pub fn accumulate(rec: &mut Recorder, x: Tensor, total: Tensor, skip: Range<usize>) {
     let (rows, columns) = (rec.rows(x), rec.width(x));
-    let chunk = rows.div_ceil(64).max(32);
-    let chunks = rows.div_ceil(chunk);
+    let (chunk, chunks) = row_chunks(rows);
     let partial = rec.transient("column sums", &[chunks, columns]);
     let skipped = skip.clone();
     rec.node("column_sum", &[x], &[total], (rows * columns) as f64, move |h| {

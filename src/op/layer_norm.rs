@@ -5,7 +5,7 @@
 //! `dbias += sum_R dy`. Shapes: x, y (R, C); weight, bias (C).
 
 use super::check::Case;
-use super::expect_shape;
+use super::{expect_shape, row_chunks};
 use crate::gpu::{HostNode, Recorder, Tensor, grid};
 
 const EPS: f32 = 1e-6;
@@ -65,8 +65,7 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Ten
     let (rows, channels) = (rec.rows(x), rec.width(x));
     let cost = 8.0 * (rows * channels) as f64;
     if let (Some(dweight), Some(dbias)) = (rec.param_grad(weight), rec.param_grad(bias)) {
-        let chunk = rows.div_ceil(64).max(32);
-        let chunks = rows.div_ceil(chunk);
+        let (chunk, chunks) = row_chunks(rows);
         let partial = rec.transient("norm partial sums", &[chunks, channels, 2]);
         rec.node("layer_norm.backward_weight", &[dy, x, saved], &[dweight, dbias], cost, move |h| {
             backward_weight_twin(h, channels);

@@ -39,6 +39,12 @@ pub fn cases() -> Vec<check::Case> {
     all.into_iter().flatten().collect()
 }
 
+/// `(rows a chunk, chunks)` of a sum over rows in two stages: at most 64 chunks, none of under 32 rows but the last.
+pub(crate) fn row_chunks(rows: usize) -> (usize, usize) {
+    let chunk = rows.div_ceil(64).max(32);
+    (chunk, rows.div_ceil(chunk))
+}
+
 /// Holds a tensor's shape against what an operation expects.
 ///
 /// # Panics

@@ -3,7 +3,7 @@
 //! All are copies, so gradients are copies too; the learned token's is the sum over its rows (`+=`).
 
 use super::check::Case;
-use super::expect_shape;
+use super::{expect_shape, row_chunks};
 use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
 
 /// A sequence to assemble.
@@ -118,8 +118,7 @@ pub fn assemble(rec: &mut Recorder, parts: Parts) -> Tensor {
 fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, head: Move, tail: Move) {
     let Move { samples, channels, to_len: len, .. } = head;
     let rows = samples * (head.count + tail.count);
-    let chunk = rows.div_ceil(64).max(32);
-    let chunks = rows.div_ceil(chunk);
+    let (chunk, chunks) = row_chunks(rows);
     let partial = rec.transient("token sums", &[chunks, channels]);
     rec.node("rows.token_gradient", &[dy], &[dtoken], (rows * channels) as f64, move |h| {
         for b in 0..samples {
