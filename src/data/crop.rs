@@ -1,6 +1,6 @@
 //! Cropping and resizing frames.
 
-use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use rand::{Rng, RngExt};
 
@@ -43,23 +43,23 @@ pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rn
     Region { x: (width - w) / 4 * px, y: (height - h) / 4 * py, width: w, height: h }
 }
 
-/// Resizes a region of `rgb` (rows of `width` pixels) to `size` x `size`, bilinear with antialiasing as PIL's.
-pub(super) fn resize(rgb: &[u8], width: usize, height: usize, region: Region, size: usize) -> Result<Vec<u8>, String> {
-    if region.width == size && region.height == size {
-        let row = |y: usize| &rgb[((region.y + y) * width + region.x) * 3..][..size * 3];
-        return Ok((0..size).flat_map(|y| row(y).iter().copied()).collect());
-    }
+/// Resizes a region of `rgb` (rows of `width` pixels) into `out` (size, size, 3), bilinear with antialiasing as PIL's.
+/// As there, the region is cut out first: pixels beside it have no part in its edge.
+pub(super) fn resize(
+    resizer: &mut Resizer,
+    (rgb, width, height): (&[u8], usize, usize),
+    region: Region,
+    size: usize,
+    out: &mut [u8],
+) -> Result<(), String> {
     let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
-    let mut target = Image::new(size as u32, size as u32, PixelType::U8x3);
     let Region { x, y, width, height } = region;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(
-        x as f64,
-        y as f64,
-        width as f64,
-        height as f64,
-    );
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
-    Ok(target.into_vec())
+    let source = CroppedImage::new(&source, x as u32, y as u32, width as u32, height as u32);
+    let source = source.map_err(|e| e.to_string())?;
+    let target = Image::from_slice_u8(size as u32, size as u32, out, PixelType::U8x3);
+    let mut target = target.map_err(|e| e.to_string())?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -80,9 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn resizing_a_flat_frame_keeps_its_colour() {
-        let rgb = [10u8, 200, 77].repeat(20 * 10);
-        let out = resize(&rgb, 20, 10, Region { x: 3, y: 1, width: 9, height: 7 }, 16).unwrap();
-        assert_eq!(out, [10u8, 200, 77].repeat(256));
+    fn what_lies_beside_a_region_has_no_part_in_it() {
+        let region = Region { x: 3, y: 1, width: 9, height: 7 };
+        let inside = |i: usize| (3..12).contains(&(i % 20)) && (1..8).contains(&(i / 20));
+        let rgb: Vec<u8> = (0..200).flat_map(|i| if inside(i) { [10, 200, 77] } else { [255, 0, 255] }).collect();
+        for size in [5, 16] {
+            let mut out = vec![0; size * size * 3];
+            resize(&mut Resizer::new(), (&rgb, 20, 10), region, size, &mut out).unwrap();
+            assert_eq!(out, [10u8, 200, 77].repeat(size * size));
+        }
     }
 }

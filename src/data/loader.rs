@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use fast_image_resize::Resizer;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -70,6 +72,7 @@ struct Shared {
     config: LoaderConfig,
     bad: Mutex<BTreeSet<PathBuf>>,
     orders: Mutex<BTreeMap<usize, Arc<Vec<usize>>>>,
+    stop: AtomicBool,
 }
 
 /// An endless sequence of batches over a set, reshuffled each pass.
@@ -89,15 +92,18 @@ impl Loader {
     pub fn new(set: Arc<Dataset>, config: LoaderConfig) -> Loader {
         let threads = config.threads.max(1);
         let next = config.start;
-        let shared = Arc::new(Shared { set, config, bad: Mutex::default(), orders: Mutex::default() });
+        let (bad, orders, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { set, config, bad, orders, stop });
         // Two batches in flight, and enough that no thread idles; this bounds the queue's memory.
         let (tasks, todo) = bounded::<(usize, usize)>((2 * shared.config.batch).max(2 * threads));
         let (sender, done) = unbounded();
         let spawn = |_| {
             let (shared, todo, sender) = (Arc::clone(&shared), todo.clone(), sender.clone());
             std::thread::spawn(move || {
+                let mut resizer = Resizer::new();
                 while let Ok(slot) = todo.recv() {
-                    if sender.send((slot, shared.draw(slot.0, slot.1))).is_err() {
+                    let stop = shared.stop.load(Ordering::Relaxed);
+                    if stop || sender.send((slot, shared.draw(slot.0, slot.1, &mut resizer))).is_err() {
                         break;
                     }
                 }
@@ -182,6 +188,8 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
+        // Threads finish the clip they are at, not what is queued.
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.tasks = None;
         for thread in self.threads.drain(..) {
             // A worker's panic was caught and reported where it happened.
@@ -207,14 +215,15 @@ impl Shared {
         Arc::clone(orders.entry(epoch).or_insert_with(shuffled))
     }
 
-    fn draw(&self, epoch: usize, slot: usize) -> Drawn {
+    fn draw(&self, epoch: usize, slot: usize, resizer: &mut Resizer) -> Drawn {
         let order = self.order(epoch);
         let mut rng = rng(self.config.seed, epoch, slot, 1);
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
         let mut last = None;
         for _ in 0..REPLACEMENTS {
             let path = &self.set.items[index].path;
-            let drawn = catch_unwind(AssertUnwindSafe(|| sample::draw(path, &self.config.clip, &mut rng)));
+            let draw = AssertUnwindSafe(|| sample::draw(path, &self.config.clip, resizer, &mut rng));
+            let drawn = catch_unwind(draw);
             let error = match drawn {
                 Ok(Ok(clip)) => return Ok((clip, self.config.mask.draw(&mut rng))),
                 Ok(Err(error)) => error,

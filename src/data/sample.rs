@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fast_image_resize::Resizer;
 use rand::{Rng, RngExt};
 
 use super::crop::{self, multi_scale};
@@ -45,21 +46,37 @@ pub fn frame_ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<u
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
-pub(super) fn draw(path: &Path, config: &ClipConfig, rng: &mut impl Rng) -> Result<Clip> {
+pub(super) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Clip> {
     let mut source = video::open(path)?;
     let ranks = frame_ranks(source.len(), config, rng);
-    let frames = source.frames(&ranks)?;
+    // A short video repeats its last rank: decoded and resized once.
+    let mut distinct = ranks.clone();
+    distinct.dedup();
+    let frames = source.frames(&distinct)?;
     let (width, height) = (frames.width, frames.height);
     let region = multi_scale(width, height, config.size, rng);
-    let mut clip = Clip { frames: Vec::new(), teacher_frames: Vec::new() };
-    for (i, rgb) in frames.rgb.iter().enumerate() {
-        let resized = |size| crop::resize(rgb, width, height, region, size).map_err(|e| Error::video(path, e));
-        clip.frames.extend(resized(config.size)?);
-        if let Some(size) = config.teacher_size.filter(|_| i % config.teacher_step == 0) {
-            clip.teacher_frames.extend(resized(size)?);
+    let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
+        let bytes = size * size * 3;
+        let mut out = vec![0; ranks.iter().step_by(step).len() * bytes];
+        let mut last: Option<(usize, usize)> = None;
+        for (i, rank) in ranks.iter().step_by(step).enumerate() {
+            let at = i * bytes;
+            match last {
+                Some((same, from)) if same == *rank => out.copy_within(from..from + bytes, at),
+                _ => {
+                    let rgb = &frames.rgb[distinct.partition_point(|d| d < rank)];
+                    let frame = (rgb.as_slice(), width, height);
+                    crop::resize(resizer, frame, region, size, &mut out[at..at + bytes])
+                        .map_err(|e| Error::video(path, e))?;
+                }
+            }
+            last = Some((*rank, at));
         }
-    }
-    Ok(clip)
+        Ok(out)
+    };
+    let frames = resized(config.size, 1)?;
+    let teacher = config.teacher_size.map(|size| resized(size, config.teacher_step.max(1)));
+    Ok(Clip { frames, teacher_frames: teacher.transpose()?.unwrap_or_default() })
 }
 
 #[cfg(test)]

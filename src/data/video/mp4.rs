@@ -4,6 +4,14 @@
 //! allocates by sizes that a file only claims. Here a box lies within its parent and a table within its box, so nothing
 //! is larger than the file. (The crate's writer is used, in `data::synth`.)
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+/// A real index is far smaller (an hour at 60 frames a second takes some 3 MB).
+const LARGEST_INDEX: u64 = 256 << 20;
+/// Bounds the time spent on a file made of nothing but empty boxes.
+const MOST_BOXES: usize = 100_000;
+
 /// One coded frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sample {
@@ -13,6 +21,8 @@ pub(super) struct Sample {
     pub time: i64,
     /// Decoding can start here.
     pub sync: bool,
+    /// False for what lies before the edit list's start: decoded if need be, never shown.
+    pub shown: bool,
 }
 
 /// The first video track.
@@ -79,23 +89,73 @@ fn table<'a>(data: &'a [u8], what: &str, width: usize) -> Parsed<impl Iterator<I
     Ok(rows.chunks_exact(width).take(count))
 }
 
-/// Finds the first video track of an mp4 or mov that is wholly in `file`.
-pub(super) fn parse(file: &[u8]) -> Parsed<Track> {
-    if file.len() < 8 || !matches!(&file[4..8], b"ftyp" | b"moov" | b"mdat" | b"free" | b"skip" | b"wide") {
-        return Err("not an mp4 file (its first box is none that an mp4 starts with)".into());
+/// Reads `bytes` at a place of the file.
+pub(super) fn read_at(file: &mut File, at: u64, bytes: &mut [u8]) -> Parsed<()> {
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string())
+}
+
+/// Finds `moov` among the boxes of the file's top level, of which only the headers are read.
+fn index(file: &mut File, len: u64) -> Parsed<Vec<u8>> {
+    let (mut at, mut found) = (0u64, None);
+    for _ in 0..MOST_BOXES {
+        let mut header = [0u8; 16];
+        let left = len - at;
+        let known = left.min(16) as usize;
+        read_at(file, at, &mut header[..known])?;
+        let kind = &header[4..8];
+        if at == 0 && !matches!(kind, b"ftyp" | b"moov" | b"mdat" | b"free" | b"skip" | b"wide") {
+            return Err("not an mp4 file (its first box is none that an mp4 starts with)".into());
+        }
+        // Fewer than 8 bytes, or zeros, are padding.
+        if known < 8 || kind == [0; 4] {
+            break;
+        }
+        let (start, size) = match be32(&header, 0)? {
+            0 => (8, left),
+            1 => (16, be64(&header, 8)?),
+            size => (8, size as u64),
+        };
+        if size < start || size > left {
+            let kind = String::from_utf8_lossy(kind);
+            return Err(format!("broken or truncated mp4: box {kind} claims {size} bytes of {left}"));
+        }
+        match kind {
+            b"moof" => {
+                let advice = "remux it: ffmpeg -i IN -c copy -movflags faststart OUT";
+                return Err(format!("fragmented mp4 is not supported; {advice}"));
+            }
+            b"moov" if size > LARGEST_INDEX => {
+                return Err(format!("broken mp4: moov of {size} bytes, at most {LARGEST_INDEX} are read"));
+            }
+            b"moov" => found = Some((at + start, size - start)),
+            _ => {}
+        }
+        at += size;
+        if at == len {
+            break;
+        }
     }
-    let top = boxes(file).map_err(|e| format!("broken or truncated mp4: {e}"))?;
-    let moov = top.iter().find(|b| &b.0 == b"moov").ok_or("broken or truncated mp4: no moov box")?.1;
-    if top.iter().any(|b| &b.0 == b"moof") {
-        return Err("fragmented mp4 is not supported; remux it: ffmpeg -i IN -c copy -movflags faststart OUT".into());
-    }
+    let (at, size) = found.ok_or("broken or truncated mp4: no moov box")?;
+    let mut moov = vec![0; size as usize];
+    read_at(file, at, &mut moov)?;
+    Ok(moov)
+}
+
+/// Finds the first video track of an mp4 or mov.
+pub(super) fn parse(file: &mut File) -> Parsed<Track> {
+    let len = file.metadata().map_err(|e| e.to_string())?.len();
+    let moov = index(file, len)?;
+    track(&moov, usize::try_from(len).unwrap_or(usize::MAX))
+}
+
+fn track(moov: &[u8], file_len: usize) -> Parsed<Track> {
     for (kind, trak) in boxes(moov)? {
         if &kind != b"trak" {
             continue;
         }
         let mdia = need(trak, b"mdia")?;
         if need(mdia, b"hdlr")?.get(8..12) == Some(b"vide") {
-            return video_track(trak, mdia, file.len());
+            return video_track(trak, mdia, file_len);
         }
     }
     Err("no video track in this mp4".into())
@@ -114,10 +174,9 @@ fn video_track(trak: &[u8], mdia: &[u8], file_len: usize) -> Parsed<Track> {
             }
         }
     }
-    let shown_from = edit_start(trak)?;
-    if let Some(last) = samples.iter().map(|s| s.time).max().filter(|&last| last >= shown_from) {
-        // What lies before the edit is decoded but never shown: it gets times that no rank reaches.
-        samples.iter_mut().filter(|s| s.time < shown_from).for_each(|s| s.time = i64::MIN + (last - s.time));
+    // An edit that would hide everything is taken as damage to the edit alone.
+    if let Some(from) = edit_start(trak)?.filter(|&from| samples.iter().any(|s| s.time >= from)) {
+        samples.iter_mut().for_each(|s| s.shown = s.time >= from);
     }
     Ok(Track { config, samples })
 }
@@ -140,19 +199,27 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
     let stsz = need(stbl, b"stsz")?;
     let (fixed, count) = (be32(stsz, 4)?, be32(stsz, 8)?);
     let sizes: Vec<usize> = if fixed > 0 {
-        if count > file_len {
-            return Err(format!("broken mp4: stsz claims {count} samples, the file has {file_len} bytes"));
+        if fixed.checked_mul(count).is_none_or(|all| all > file_len) {
+            return Err(format!("truncated mp4: {count} frames of {fixed} bytes are more than the file's {file_len}"));
         }
         vec![fixed; count]
     } else {
         table(&stsz[4..], "stsz", 4)?.map(|row| be32(row, 0)).collect::<Parsed<_>>()?
     };
+    let all: usize = sizes.iter().sum();
+    if all > file_len {
+        return Err(format!("truncated mp4: its frames take {all} bytes, the file has {file_len}"));
+    }
     let chunks: Vec<usize> = match child(stbl, b"stco")? {
         Some(stco) => table(stco, "stco", 4)?.map(|row| be32(row, 0)).collect::<Parsed<_>>()?,
         None => table(need(stbl, b"co64")?, "co64", 8)?.map(|row| Ok(be64(row, 0)? as usize)).collect::<Parsed<_>>()?,
     };
     let runs = table(need(stbl, b"stsc")?, "stsc", 12)?.map(|row| Ok((be32(row, 0)?, be32(row, 4)?)));
     let runs: Vec<(usize, usize)> = runs.collect::<Parsed<_>>()?;
+    // Runs that go back would make the walk over chunks quadratic.
+    if runs.windows(2).any(|pair| pair[1].0 <= pair[0].0) {
+        return Err("broken mp4: the runs of stsc are not in order".into());
+    }
     let mut samples = Vec::with_capacity(sizes.len());
     for (i, &(first, per_chunk)) in runs.iter().enumerate() {
         let end = runs.get(i + 1).map_or(chunks.len() + 1, |next| next.0);
@@ -166,7 +233,7 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
                         samples.len()
                     ));
                 }
-                samples.push(Sample { offset, size, time: 0, sync: true });
+                samples.push(Sample { offset, size, time: 0, sync: true, shown: true });
                 offset += size;
             }
         }
@@ -178,14 +245,20 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
 }
 
 fn times(stbl: &[u8], samples: &mut [Sample]) -> Parsed<()> {
-    let (mut next, mut time) = (0, 0i64);
+    let (mut next, mut time, mut step) = (0, 0i64, 1);
     for row in table(need(stbl, b"stts")?, "stts", 8)? {
-        let (count, delta) = (be32(row, 0)?, be32(row, 4)?);
+        let count = be32(row, 0)?;
+        step = be32(row, 4)? as i64;
         for sample in samples.iter_mut().skip(next).take(count) {
             sample.time = time;
-            time += delta as i64;
+            time += step;
             next += 1;
         }
+    }
+    // A table that is too short goes on as it ended.
+    for sample in samples.iter_mut().skip(next) {
+        sample.time = time;
+        time += step;
     }
     if let Some(ctts) = child(stbl, b"ctts")? {
         let mut next = 0;
@@ -201,14 +274,14 @@ fn times(stbl: &[u8], samples: &mut [Sample]) -> Parsed<()> {
 }
 
 /// The media time at which the first edit that shows anything starts.
-fn edit_start(trak: &[u8]) -> Parsed<i64> {
-    let Some(elst) = child(trak, b"edts")?.map(|e| child(e, b"elst")).transpose()?.flatten() else { return Ok(0) };
+fn edit_start(trak: &[u8]) -> Parsed<Option<i64>> {
+    let Some(elst) = child(trak, b"edts")?.map(|e| child(e, b"elst")).transpose()?.flatten() else { return Ok(None) };
     let wide = elst.first() == Some(&1);
     for row in table(elst, "elst", if wide { 20 } else { 12 })? {
         let start = if wide { be64(row, 8)? as i64 } else { i64::from(be32(row, 4)? as u32 as i32) };
         if start >= 0 {
-            return Ok(start);
+            return Ok(Some(start));
         }
     }
-    Ok(0)
+    Ok(None)
 }

@@ -1,5 +1,7 @@
 //! YCbCr to RGB by the stream's matrix and range; chroma is repeated over its pixels, as ffmpeg's default does.
 
+use std::borrow::Cow;
+
 use rust_h264::decoder::{ChromaFormat, Frame};
 
 /// What the stream says of its colours (H.264 table E-5); 2 is unspecified, taken as BT.601 as ffmpeg does.
@@ -33,6 +35,15 @@ fn fixed(x: f32) -> i32 {
     (x * 65536.0).round() as i32
 }
 
+/// A plane in 8 bits a sample.
+fn eight_bits(plane: &[u8], depth: u8) -> Cow<'_, [u8]> {
+    if depth == 8 {
+        return Cow::Borrowed(plane);
+    }
+    let sample = |pair: &[u8]| (u16::from_le_bytes([pair[0], pair[1]]) >> (depth - 8)) as u8;
+    Cow::Owned(plane.chunks_exact(2).map(sample).collect())
+}
+
 /// Pixels (height, width, 3) of a decoded frame.
 pub(super) fn to_rgb(frame: &Frame, colour: Colour) -> Vec<u8> {
     let (kr, kb) = colour.weights();
@@ -44,17 +55,22 @@ pub(super) fn to_rgb(frame: &Frame, colour: Colour) -> Vec<u8> {
     let (width, height) = (frame.width as usize, frame.height as usize);
     let (chroma_width, chroma_height) = (frame.chroma_width() as usize, frame.chroma_height() as usize);
     let shift_y = u32::from(frame.chroma_format == ChromaFormat::Yuv420);
-    let depth = frame.bit_depth - 8;
-    let at = |plane: &[u8], i: usize| i32::from(frame.sample(plane, i) >> depth);
-    let mut rgb = Vec::with_capacity(width * height * 3);
-    for y in 0..height {
-        let row = (y >> shift_y).min(chroma_height.saturating_sub(1)) * chroma_width;
-        for x in 0..width {
-            let c = row + (x / 2).min(chroma_width.saturating_sub(1));
-            let l = (at(&frame.y, y * width + x) - black) * scale + 32768;
-            let (u, v) = (at(&frame.u, c) - 128, at(&frame.v, c) - 128);
-            let pixel = [l + rv * v, l - gu * u - gv * v, l + bu * u];
-            rgb.extend(pixel.map(|p| (p >> 16).clamp(0, 255) as u8));
+    let plane = |data| eight_bits(data, frame.bit_depth);
+    let (ys, us, vs) = (plane(&frame.y), plane(&frame.u), plane(&frame.v));
+    let mut rgb = vec![0u8; width * height * 3];
+    for (y, (row, lumas)) in rgb.chunks_exact_mut(width * 3).zip(ys.chunks_exact(width)).enumerate() {
+        let at = (y >> shift_y).min(chroma_height.saturating_sub(1)) * chroma_width;
+        let chromas = us[at..][..chroma_width].iter().zip(&vs[at..][..chroma_width]);
+        // Two pixels share one chroma sample.
+        for ((pixels, pair), (&u, &v)) in row.chunks_mut(6).zip(lumas.chunks(2)).zip(chromas) {
+            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+            let (red, green, blue) = (rv * v, -gu * u - gv * v, bu * u);
+            for (pixel, &l) in pixels.chunks_exact_mut(3).zip(pair) {
+                let l = (i32::from(l) - black) * scale + 32768;
+                pixel[0] = ((l + red) >> 16).clamp(0, 255) as u8;
+                pixel[1] = ((l + green) >> 16).clamp(0, 255) as u8;
+                pixel[2] = ((l + blue) >> 16).clamp(0, 255) as u8;
+            }
         }
     }
     rgb
