@@ -59,6 +59,26 @@ fn a_folder_of_images_is_a_video() {
     assert!(error.contains("img_00006.png") && error.contains("(32, 64)"), "{error}");
 }
 
+#[test]
+fn frames_of_a_clip_are_those_of_decoding_everything() {
+    let mut state = 3u64;
+    let mut next = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for name in ["high_bframes", "baseline", "open_gop_odd"] {
+        let mut source = video::open(&clip(&format!("{name}.mp4"))).unwrap();
+        let all = source.frames(&(0..24).collect::<Vec<_>>()).unwrap();
+        for _ in 0..40 {
+            let ranks: Vec<usize> = (0..1 + next(5)).map(|_| next(24)).collect();
+            let frames = source.frames(&ranks).unwrap();
+            for (rgb, &rank) in frames.rgb.iter().zip(&ranks) {
+                assert!(*rgb == all.rgb[rank], "{name}: frame {rank} of {ranks:?} differs");
+            }
+        }
+    }
+}
+
 fn message(path: &Path) -> String {
     match video::open(path) {
         Ok(_) => panic!("{} opened", path.display()),

@@ -1,5 +1,7 @@
 //! A set of videos: a list file, a folder, or one video.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
@@ -39,13 +41,21 @@ fn is_video(path: &Path) -> bool {
     extension.is_some_and(|e| matches!(e.as_str(), "mp4" | "mov" | "m4v"))
 }
 
-fn is_list(path: &Path) -> bool {
+/// A list is told by its name, or by being text: videos have zeros in their first bytes.
+fn is_list(path: &Path) -> Result<bool> {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| matches!(e.as_str(), "txt" | "csv" | "list"))
+    if extension.is_some_and(|e| matches!(e.as_str(), "txt" | "csv" | "list")) {
+        return Ok(true);
+    }
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(4096).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let text = std::str::from_utf8(&start).map_or_else(|e| e.error_len().is_none(), |_| true);
+    Ok(!is_video(path) && text && !start.contains(&0))
 }
 
 impl Dataset {
-    /// Opens a list (`.txt`, `.csv`, `.list`; relative paths start at `root`, else at the list's folder), a folder of
+    /// Opens a list (`.txt`, `.csv`, `.list`, or any text; relative paths start at `root`, else at the list's folder), a folder of
     /// videos or of folders of images (searched through), or one video.
     ///
     /// # Errors
@@ -59,7 +69,7 @@ impl Dataset {
             walk(path, &mut items)?;
             items.sort_by(|a, b| a.path.cmp(&b.path));
             (Source::Folder, items)
-        } else if is_list(path) {
+        } else if is_list(path)? {
             (Source::List, list(path, root)?)
         } else {
             (Source::Single, vec![Item { path: path.to_owned(), label: None }])
@@ -137,7 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn lists_are_told_by_content_and_what_is_wrong_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("train"), "a.mp4 1\n").unwrap();
+        assert_eq!(Dataset::open(&path("train"), None).unwrap().source, Source::List);
+        std::fs::write(path("video"), b"\0\0\0\x20ftypisom").unwrap();
+        assert_eq!(Dataset::open(&path("video"), None).unwrap().source, Source::Single);
+        std::fs::create_dir(path("nothing")).unwrap();
+        let error = Dataset::open(&path("nothing"), None).unwrap_err().to_string();
+        assert!(error.contains("nothing") && error.contains("no videos"), "{error}");
         let error = open("").unwrap_err().to_string();
         assert!(error.contains("list.txt") && error.contains("names no video"), "{error}");
         let error = open("a.mp4 1\nb.mp4 dog\n").unwrap_err().to_string();

@@ -58,6 +58,16 @@ pub enum Error {
         /// Tokens there are.
         all: usize,
     },
+    /// A synthetic set that cannot be drawn.
+    #[error(
+        "synthetic clips of {frames} frames of {size}x{size} pixels: expected an even size, 16 to 4096, and a frame"
+    )]
+    Synth {
+        /// Height and width asked for.
+        size: usize,
+        /// Frames asked for.
+        frames: usize,
+    },
     /// More files were unreadable than allowed.
     #[error("{bad} of {all} files could not be read, over the allowed share of {allowed}; the last: {last}")]
     TooManyBad {

@@ -43,8 +43,7 @@ impl MaskConfig {
             MaskKind::Tube => grid[1] * grid[2],
             MaskKind::Random => grid.iter().product(),
         };
-        // A nudge against products like 0.7 * 10 = 6.999...
-        let each = (ratio * all as f64 + 1e-9) as usize;
+        let each = (ratio * all as f64) as usize;
         if !(ratio > 0.0 && ratio < 1.0) || each == 0 || each >= all {
             return Err(Error::Mask { ratio, masked: each.min(all), all });
         }

@@ -39,7 +39,7 @@ pub struct SynthConfig {
     pub seed: u64,
     /// What lies behind the glyphs.
     pub background: Background,
-    /// Height and width in pixels; even.
+    /// Height and width in pixels; even, 16 to 4096.
     pub size: usize,
     /// Frames of a clip.
     pub frames: usize,
@@ -48,8 +48,11 @@ pub struct SynthConfig {
 /// Writes `clips/N.mp4`, `list.txt` (path and shape) and `labels.csv` (all labels) into a folder.
 ///
 /// # Errors
-/// The folder cannot be written to.
+/// A size that is odd or outside 16 to 4096, no frames, or a folder that cannot be written to.
 pub fn write(folder: &Path, config: &SynthConfig, progress: impl Fn(usize) + Sync) -> Result<()> {
+    if !config.size.is_multiple_of(2) || !(16..=4096).contains(&config.size) || config.frames == 0 {
+        return Err(Error::Synth { size: config.size, frames: config.frames });
+    }
     let clips = folder.join("clips");
     std::fs::create_dir_all(&clips).map_err(|e| Error::io(&clips, e))?;
     let done = AtomicUsize::new(0);

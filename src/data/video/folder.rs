@@ -1,4 +1,4 @@
-//! A folder of images as a video: frames in the order of their names.
+//! A folder of images as a video: frames in the order of their names, numbers in them counted as numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,19 @@ pub(crate) fn is_image(path: &Path) -> bool {
     extension.is_some_and(|e| matches!(e.as_str(), "jpg" | "jpeg" | "png" | "webp" | "bmp"))
 }
 
+/// A key that sorts `frame2` before `frame10`: runs of digits count as numbers.
+fn in_order(path: &Path) -> Vec<(String, u64)> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let (mut key, mut rest) = (Vec::new(), name.as_str());
+    while !rest.is_empty() {
+        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest[text..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| text + n);
+        key.push((rest[..text].to_owned(), rest[text..digits].parse().unwrap_or(0)));
+        rest = &rest[digits..];
+    }
+    key
+}
+
 impl Folder {
     pub fn open(path: &Path) -> Result<Self> {
         let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
@@ -29,7 +42,7 @@ impl Folder {
         if images.is_empty() {
             return Err(Error::video(path, "the folder has no images (jpg, png, webp, bmp)"));
         }
-        images.sort();
+        images.sort_by_cached_key(|image| (in_order(image), image.clone()));
         Ok(Folder { path: path.to_owned(), images })
     }
 }
@@ -55,5 +68,21 @@ impl Video for Folder {
             frames.rgb.push(image.into_raw());
         }
         Ok(frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_in_the_order_of_their_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in [10u8, 9, 1, 100] {
+            image::RgbImage::from_pixel(2, 1, image::Rgb([i; 3])).save(dir.path().join(format!("f{i}.png"))).unwrap();
+        }
+        let frames = Folder::open(dir.path()).unwrap().frames(&[0, 1, 2, 3, 3]).unwrap();
+        assert_eq!((frames.width, frames.height), (2, 1));
+        assert_eq!(frames.rgb.iter().map(|rgb| rgb[0]).collect::<Vec<_>>(), [1, 9, 10, 100, 100]);
     }
 }

@@ -285,3 +285,92 @@ fn edit_start(trak: &[u8]) -> Parsed<Option<i64>> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clip(name: &str) -> Vec<u8> {
+        std::fs::read(format!("assets/clips/{name}.mp4")).unwrap()
+    }
+
+    fn parse_bytes(bytes: &[u8]) -> Parsed<Track> {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        parse(&mut file)
+    }
+
+    /// Where the payload of the first box of a kind starts.
+    fn payload(bytes: &[u8], kind: &[u8; 4]) -> usize {
+        bytes.windows(4).position(|w| w == kind).unwrap() + 4
+    }
+
+    fn set(bytes: &mut [u8], at: usize, value: u32) {
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    }
+
+    #[test]
+    fn a_codec_that_is_not_read_is_named() {
+        let mut bytes = clip("baseline");
+        // After version, flags, count and the entry's size; the first `avc1` of the file is a brand.
+        let at = payload(&bytes, b"stsd") + 12;
+        bytes[at..at + 4].copy_from_slice(b"hev1");
+        let error = parse_bytes(&bytes).unwrap_err();
+        assert!(error.contains("hev1") && error.contains("ffmpeg"), "{error}");
+    }
+
+    #[test]
+    fn lying_tables_and_boxes_are_errors() {
+        let cases: [(&[u8; 4], usize, u32, &str); 6] = [
+            (b"stsz", 8, u32::MAX, "stsz claims"),
+            (b"stsz", 4, u32::MAX, "truncated mp4"),
+            (b"stsz", 12, u32::MAX, "truncated mp4"),
+            (b"stco", 8, u32::MAX, "past the file"),
+            (b"stts", 4, u32::MAX, "stts claims"),
+            (b"trak", 0, u32::MAX, "claims"),
+        ];
+        for (kind, at, value, expected) in cases {
+            let mut bytes = clip("high_bframes");
+            let at = payload(&bytes, kind) + at;
+            set(&mut bytes, at, value);
+            let error = parse_bytes(&bytes).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let mut bytes = clip("high_bframes");
+        bytes.extend([0, 0, 0, 8, b'm', b'o', b'o', b'f']);
+        assert!(parse_bytes(&bytes).unwrap_err().contains("fragmented"));
+    }
+
+    #[test]
+    fn padding_after_the_boxes_of_a_level_is_no_error() {
+        let whole = clip("high_bframes");
+        let expected = parse_bytes(&whole).unwrap().samples;
+        // A `udta` whose boxes end in a zero, as some cameras write it.
+        let mut bytes = whole.clone();
+        let moov = payload(&bytes, b"moov") - 8;
+        let size = be32(&bytes, moov).unwrap();
+        let udta = [0, 0, 0, 12, b'u', b'd', b't', b'a', 0, 0, 0, 0];
+        bytes.splice(moov + size..moov + size, udta);
+        set(&mut bytes, moov, (size + udta.len()) as u32);
+        assert_eq!(parse_bytes(&bytes).unwrap().samples.len(), expected.len());
+        let mut bytes = whole;
+        bytes.extend([0; 40]);
+        assert_eq!(parse_bytes(&bytes).unwrap().samples, expected);
+    }
+
+    #[test]
+    fn without_an_edit_list_every_frame_is_shown() {
+        let mut bytes = clip("high_bframes");
+        let at = payload(&bytes, b"edts");
+        bytes[at - 4..at].copy_from_slice(b"free");
+        // Negative composition offsets, as version 1 tables have them.
+        let (ctts, rows) = (payload(&bytes, b"ctts"), be32(&bytes, payload(&bytes, b"ctts") + 4).unwrap());
+        for row in 0..rows {
+            let at = ctts + 12 + 8 * row;
+            let shift = be32(&bytes, at).unwrap() as i32 - 100_000;
+            set(&mut bytes, at, shift as u32);
+        }
+        let samples = parse_bytes(&bytes).unwrap().samples;
+        assert!(samples.iter().all(|s| s.shown) && samples.iter().any(|s| s.time < 0));
+    }
+}
