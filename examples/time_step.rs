@@ -5,7 +5,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use mvd::gpu::{AdapterChoice, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
-use mvd::model::distill::{DistillArch, Pixels, TeacherArch};
+use mvd::model::distill::{DistillArch, TeacherArch};
+use mvd::model::step::Pixels;
 use mvd::model::{Grid, Vit};
 use mvd::op::loss::LossKind;
 use mvd::train::groups;
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env())?);
     println!("{}", gpu.describe());
     let mut rec = Recorder::new(gpu.caps().clone());
-    arch.record(&mut rec, groups::decays)?;
+    arch.record(&mut rec, groups::student)?;
     let mut engine = Engine::new(&gpu, Plan::new(rec), &EngineOptions::default())?;
     let mut total: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
     engine.time_nodes(Phase::Micro)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mvd::data::synth::{self, Background, SynthConfig};
-use mvd::data::{Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, video};
+use mvd::data::{Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, View, video};
 
 fn clip(name: &str) -> PathBuf {
     Path::new("assets/clips").join(name)
@@ -125,11 +125,19 @@ fn damaged_bytes_never_panic_or_hang() {
     }
 }
 
-const CLIP: ClipConfig = ClipConfig { frames: 4, stride: 2, size: 32, teacher_size: Some(28), teacher_step: 2 };
+const CLIP: ClipConfig = ClipConfig {
+    frames: 4,
+    stride: 2,
+    size: 32,
+    view: View::Pretraining,
+    teacher_size: Some(28),
+    teacher_step: 2,
+    repeats: 1,
+};
 
 fn config(threads: usize, start: Position) -> LoaderConfig {
     let mask = MaskConfig::new(MaskKind::Tube, 0.75, [2, 4, 4]).unwrap();
-    LoaderConfig { clip: CLIP, mask, batch: 3, seed: 5, threads, max_bad: 0.01, start }
+    LoaderConfig { clip: CLIP, mask: Some(mask), batch: 3, seed: 5, threads, max_bad: 0.01, start }
 }
 
 fn synth_set(folder: &Path, count: usize) -> Dataset {

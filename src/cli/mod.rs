@@ -1,10 +1,16 @@
 //! The command line: flags into configs, errors into exit codes.
 
+mod args;
 mod distill;
+mod eval;
+mod finetune;
 mod init;
+mod pretrain;
+mod recipes;
 mod report;
 mod selftest;
 mod synth;
+mod train;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +31,16 @@ struct Cli {
 enum Command {
     /// Train a student from frozen teachers; without flags, on a small set made on the spot.
     Distill(Box<distill::DistillArgs>),
+    /// Train a teacher from pixels: MAE on single frames, VideoMAE on clips.
+    Pretrain(Box<pretrain::PretrainArgs>),
+    /// Train a classifier from a student's encoder, or from scratch.
+    Finetune(Box<finetune::FinetuneArgs>),
+    /// Test a classifier on labelled videos: top-1, top-5, per class.
+    Eval(eval::EvalArgs),
+    /// Print the likeliest classes of videos.
+    Predict(eval::PredictArgs),
+    /// List the recipes, or print one as a config.
+    Recipes(recipes::RecipesArgs),
     /// Write seeded random weights of a teacher.
     Init(init::InitArgs),
     /// Write a labelled set of synthetic clips as mp4 files.
@@ -65,7 +81,12 @@ pub fn main() -> ExitCode {
         .format_target(false)
         .init();
     let done = match Cli::parse().command {
-        Command::Distill(args) => distill::run(*args),
+        Command::Distill(args) => distill::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => eval::predict(&args),
+        Command::Recipes(args) => recipes::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Selftest(args) => selftest::run(&args),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::train::distill::Reporter;
+use crate::train::Reporter;
 use crate::train::log::StepRecord;
 
 /// A bar with rate and time left; hidden where standard error is no terminal.
@@ -15,14 +15,15 @@ pub(super) fn bar(len: usize, what: &str) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(what.to_owned())
 }
 
-/// A distillation's bar.
-pub(super) struct DistillBar {
+/// A training run's bar.
+pub(super) struct TrainBar {
     bar: ProgressBar,
+    what: &'static str,
 }
 
-impl DistillBar {
-    pub fn new() -> Self {
-        DistillBar { bar: ProgressBar::hidden() }
+impl TrainBar {
+    pub fn new(what: &'static str) -> Self {
+        TrainBar { bar: ProgressBar::hidden(), what }
     }
 
     pub fn finish(&self) {
@@ -30,7 +31,7 @@ impl DistillBar {
     }
 }
 
-impl Reporter for DistillBar {
+impl Reporter for TrainBar {
     fn start(&mut self, total: usize, first: usize, facts: &[String]) {
         for fact in facts {
             println!("{fact}");
@@ -38,14 +39,13 @@ impl Reporter for DistillBar {
         if first > 0 {
             println!("going on after step {first}");
         }
-        self.bar = bar(total, "distil").with_position(first as u64);
+        self.bar = bar(total, self.what).with_position(first as u64);
     }
 
     fn step(&mut self, r: &StepRecord, clips_per_second: f64, waited: Duration) {
-        let loss = |name: &str, value: Option<f64>| value.map(|v| format!("{name} {v:.4} ")).unwrap_or_default();
-        let (image, video) = (loss("image", r.loss_image), loss("video", r.loss_video));
+        let losses: String = r.losses.iter().map(|(n, v)| format!("{} {v:.4} ", n.replace("loss_", ""))).collect();
         self.bar.set_message(format!(
-            "{image}{video}grad {:.3} lr {:.2e} {clips_per_second:.1} clips/s, data waited {:.1} s",
+            "{losses}grad {:.3} lr {:.2e} {clips_per_second:.1} clips/s, data waited {:.1} s",
             r.grad_norm,
             r.lr,
             waited.as_secs_f64()
@@ -55,5 +55,13 @@ impl Reporter for DistillBar {
 
     fn saved(&mut self, path: &Path) {
         self.bar.println(format!("saved {}", path.display()));
+    }
+
+    fn note(&mut self, text: &str) {
+        if self.bar.is_hidden() {
+            println!("{text}");
+        } else {
+            self.bar.println(text);
+        }
     }
 }

@@ -43,6 +43,48 @@ pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rn
     Region { x: (width - w) / 4 * px, y: (height - h) / 4 * py, width: w, height: h }
 }
 
+/// Share of the frame's area and ratio of sides of a random resized crop, as Inception's.
+const AREA: [f64; 2] = [0.08, 1.0];
+const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+
+/// Torchvision's random resized crop: ten tries at an area and a ratio, then the largest centred one.
+pub fn random_resized(width: usize, height: usize, rng: &mut impl Rng) -> Region {
+    let (w, h) = (width as f64, height as f64);
+    for _ in 0..10 {
+        let area = w * h * rng.random_range(AREA[0]..=AREA[1]);
+        let ratio = rng.random_range(RATIO[0].ln()..=RATIO[1].ln()).exp();
+        let side = |area: f64| area.sqrt().round() as usize;
+        let (cw, ch) = (side(area * ratio), side(area / ratio));
+        if (1..=width).contains(&cw) && (1..=height).contains(&ch) {
+            let (x, y) = (rng.random_range(0..=width - cw), rng.random_range(0..=height - ch));
+            return Region { x, y, width: cw, height: ch };
+        }
+    }
+    let ratio = (w / h).clamp(RATIO[0], RATIO[1]);
+    let (cw, ch) = ((h * ratio).round().min(w).max(1.0) as usize, (w / ratio).round().min(h).max(1.0) as usize);
+    Region { x: (width - cw) / 2, y: (height - ch) / 2, width: cw, height: ch }
+}
+
+/// Square `index` of `count` along the long side, as wide as the short one: a test's crops.
+pub fn square(width: usize, height: usize, index: usize, count: usize) -> Region {
+    let side = width.min(height);
+    let slack = width.max(height) - side;
+    let at = if count > 1 { slack * index / (count - 1) } else { slack / 2 };
+    let (x, y) = if width > height { (at, 0) } else { (0, at) };
+    Region { x, y, width: side, height: side }
+}
+
+/// Mirrors a frame `(height, width, 3)` in place.
+pub(super) fn mirror(rgb: &mut [u8], width: usize) {
+    for row in rgb.chunks_exact_mut(3 * width) {
+        for x in 0..width / 2 {
+            for c in 0..3 {
+                row.swap(3 * x + c, 3 * (width - 1 - x) + c);
+            }
+        }
+    }
+}
+
 /// Resizes a region of `rgb` (rows of `width` pixels) into `out` (size, size, 3), bilinear with antialiasing as PIL's.
 /// As there, the region is cut out first: pixels beside it have no part in its edge.
 pub(super) fn resize(
@@ -72,11 +114,29 @@ mod tests {
         let mut rng = rng(3, 0, 0, 0);
         for (width, height) in [(340, 256), (64, 64), (33, 97), (1, 5)] {
             for _ in 0..200 {
-                let r = multi_scale(width, height, 224, &mut rng);
-                assert!(r.width > 0 && r.x + r.width <= width, "{r:?}");
-                assert!(r.height > 0 && r.y + r.height <= height, "{r:?}");
+                for r in [multi_scale(width, height, 224, &mut rng), random_resized(width, height, &mut rng)] {
+                    assert!(r.width > 0 && r.x + r.width <= width, "{r:?}");
+                    assert!(r.height > 0 && r.y + r.height <= height, "{r:?}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn test_crops_span_the_long_side() {
+        let at = |i| square(340, 256, i, 3);
+        assert_eq!([at(0).x, at(1).x, at(2).x], [0, 42, 84]);
+        assert_eq!(square(100, 300, 0, 1), Region { x: 0, y: 100, width: 100, height: 100 });
+    }
+
+    #[test]
+    fn mirrored_twice_is_the_same() {
+        let rgb: Vec<u8> = (0..2 * 5 * 3).collect();
+        let mut out = rgb.clone();
+        mirror(&mut out, 5);
+        assert_eq!(out[..6], [12, 13, 14, 9, 10, 11]);
+        mirror(&mut out, 5);
+        assert_eq!(out, rgb);
     }
 
     #[test]

@@ -85,6 +85,17 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// Checks that every video has a label under `classes`.
+    ///
+    /// # Errors
+    /// The first that has none, or too large a one.
+    pub fn expect_labels(&self, classes: usize) -> Result<()> {
+        let wrong = self.items.iter().find(|item| item.label.is_none_or(|label| label as usize >= classes));
+        wrong.map_or(Ok(()), |item| Err(Error::Label { path: item.path.clone(), label: item.label, classes }))
+    }
+}
+
 fn list(path: &Path, root: Option<&Path>) -> Result<Vec<Item>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let base = root.or(path.parent()).unwrap_or(Path::new("")).to_owned();

@@ -40,6 +40,16 @@ pub enum Error {
         /// Its text.
         got: String,
     },
+    /// A video without a label that can be learned.
+    #[error("{}: expected a label from 0 to {}, got {}", path.display(), classes - 1, label.map_or("none".to_owned(), |l| l.to_string()))]
+    Label {
+        /// The video.
+        path: PathBuf,
+        /// Its label.
+        label: Option<u32>,
+        /// Classes there are.
+        classes: usize,
+    },
     /// A file that is no video that can be read here.
     #[error("{}: {reason}", path.display())]
     Video {

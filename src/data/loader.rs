@@ -36,9 +36,9 @@ pub struct Position {
 pub struct LoaderConfig {
     /// How clips are drawn.
     pub clip: ClipConfig,
-    /// How tokens are masked.
-    pub mask: MaskConfig,
-    /// Clips of a batch.
+    /// How tokens are masked, if they are.
+    pub mask: Option<MaskConfig>,
+    /// Clips of a batch; a video gives `clip.repeats` of them.
     pub batch: usize,
     /// Seed of all draws.
     pub seed: u64,
@@ -51,7 +51,7 @@ pub struct LoaderConfig {
 }
 
 /// One batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// (B, T, H, W, 3) RGB.
     pub frames: Vec<u8>,
@@ -61,11 +61,14 @@ pub struct Batch {
     pub visible: Vec<u32>,
     /// (B, M) masked tokens.
     pub masked: Vec<u32>,
+    /// (B) labels; 0 for a video without one.
+    pub labels: Vec<u32>,
     /// Where to start after this batch.
     pub next: Position,
 }
 
-type Drawn = Result<(Clip, Tokens)>;
+/// The clips of one video, with masks and the video's label.
+type Drawn = Result<(Vec<(Clip, Option<Tokens>)>, u32)>;
 
 struct Shared {
     set: Arc<Dataset>,
@@ -95,7 +98,7 @@ impl Loader {
         let (bad, orders, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { set, config, bad, orders, stop });
         // Two batches in flight, and enough that no thread idles; this bounds the queue's memory.
-        let (tasks, todo) = bounded::<(usize, usize)>((2 * shared.config.batch).max(2 * threads));
+        let (tasks, todo) = bounded::<(usize, usize)>((2 * shared.videos()).max(2 * threads));
         let (sender, done) = unbounded();
         let spawn = |_| {
             let (shared, todo, sender) = (Arc::clone(&shared), todo.clone(), sender.clone());
@@ -110,7 +113,7 @@ impl Loader {
             })
         };
         let handles = (0..threads).map(spawn).collect();
-        let asked = (next.epoch, next.batch * shared.config.batch);
+        let asked = (next.epoch, next.batch * shared.videos());
         let (tasks, arrived) = (Some(tasks), BTreeMap::new());
         Loader { shared, tasks, done, arrived, asked, next, threads: handles, waited: Duration::ZERO }
     }
@@ -132,8 +135,8 @@ impl Loader {
 
     fn ask(&mut self) {
         let Some(tasks) = &self.tasks else { return };
-        let in_pass = batches(&self.shared) * self.shared.config.batch;
-        let batch = self.shared.config.batch;
+        let batch = self.shared.videos();
+        let in_pass = batches(&self.shared) * batch;
         // Never more than two batches ahead of what was taken.
         let ahead = |slot: (usize, usize)| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
         while ahead(self.asked) < 2 * batch && tasks.try_send(self.asked).is_ok() {
@@ -150,16 +153,19 @@ impl Loader {
     /// Too many files cannot be read, or a file and all of its replacements.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let Position { epoch, batch } = self.next;
-        let size = self.shared.config.batch;
-        let empty = Vec::new;
-        let mut out =
-            Batch { frames: empty(), teacher_frames: empty(), visible: vec![], masked: vec![], next: self.next };
+        let size = self.shared.videos();
+        let mut out = Batch { next: self.next, ..Batch::default() };
         for slot in batch * size..(batch + 1) * size {
-            let (clip, tokens) = self.take((epoch, slot))?;
-            out.frames.extend(clip.frames);
-            out.teacher_frames.extend(clip.teacher_frames);
-            out.visible.extend(tokens.visible);
-            out.masked.extend(tokens.masked);
+            let (clips, label) = self.take((epoch, slot))?;
+            for (clip, tokens) in clips {
+                out.frames.extend(clip.frames);
+                out.teacher_frames.extend(clip.teacher_frames);
+                out.labels.push(label);
+                if let Some(tokens) = tokens {
+                    out.visible.extend(tokens.visible);
+                    out.masked.extend(tokens.masked);
+                }
+            }
         }
         self.next.batch += 1;
         if self.next.batch == batches(&self.shared) {
@@ -199,10 +205,15 @@ impl Drop for Loader {
 }
 
 fn batches(shared: &Shared) -> usize {
-    (shared.set.items.len() / shared.config.batch).max(1)
+    (shared.set.items.len() / shared.videos()).max(1)
 }
 
 impl Shared {
+    /// Videos of a batch.
+    fn videos(&self) -> usize {
+        (self.config.batch / self.config.clip.repeats.max(1)).max(1)
+    }
+
     /// The order of one pass.
     fn order(&self, epoch: usize) -> Arc<Vec<usize>> {
         let Ok(mut orders) = self.orders.lock() else { return Arc::default() };
@@ -221,11 +232,15 @@ impl Shared {
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
         let mut last = None;
         for _ in 0..REPLACEMENTS {
-            let path = &self.set.items[index].path;
+            let item = &self.set.items[index];
+            let path = &item.path;
             let draw = AssertUnwindSafe(|| sample::draw(path, &self.config.clip, resizer, &mut rng));
             let drawn = catch_unwind(draw);
             let error = match drawn {
-                Ok(Ok(clip)) => return Ok((clip, self.config.mask.draw(&mut rng))),
+                Ok(Ok(clips)) => {
+                    let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
+                    return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));
+                }
                 Ok(Err(error)) => error,
                 Err(_) => Error::video(path, "the decoder panicked"),
             };

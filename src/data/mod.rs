@@ -7,16 +7,18 @@ mod dataset;
 mod error;
 mod loader;
 mod mask;
+pub mod mix;
 mod sample;
 pub mod synth;
 pub mod video;
 
-pub use crop::multi_scale;
+pub use crop::{multi_scale, random_resized};
 pub use dataset::{Dataset, Item, Source};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, LoaderConfig, Position};
 pub use mask::{MaskConfig, MaskKind, Tokens};
-pub use sample::{Clip, ClipConfig, frame_ranks};
+pub(crate) use sample::draw;
+pub use sample::{Clip, ClipConfig, View, frame_ranks};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

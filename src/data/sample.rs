@@ -5,12 +5,42 @@ use std::path::Path;
 use fast_image_resize::Resizer;
 use rand::{Rng, RngExt};
 
-use super::crop::{self, multi_scale};
 use super::error::{Error, Result};
-use super::video;
+use super::video::{self, Frames};
+use super::{crop, mix};
+
+/// Which frames make a clip, and which part of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum View {
+    /// A random start; MVD's multi-scale crop.
+    Pretraining,
+    /// A random start or, by segments, a random frame of each; random resized crop, mirrored if `flip`, and in a share
+    /// `erasing` of the clips a random region filled with noise.
+    Training {
+        /// By segments of the whole video.
+        segments: bool,
+        /// Mirror half of the clips.
+        flip: bool,
+        /// Share of clips with an erased region.
+        erasing: f64,
+    },
+    /// Clip `clip` of `clips` spread over the video, crop `crop` of `crops` along the long side.
+    Test {
+        /// By segments of the whole video.
+        segments: bool,
+        /// Which clip.
+        clip: usize,
+        /// Of how many.
+        clips: usize,
+        /// Which crop.
+        crop: usize,
+        /// Of how many.
+        crops: usize,
+    },
+}
 
 /// How clips are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClipConfig {
     /// Frames T of a clip.
     pub frames: usize,
@@ -18,10 +48,21 @@ pub struct ClipConfig {
     pub stride: usize,
     /// Height and width of the clip in pixels.
     pub size: usize,
+    /// Which frames, which region.
+    pub view: View,
     /// Size of a second crop of the same region, of every `teacher_step`-th frame, for a teacher of another size.
     pub teacher_size: Option<usize>,
     /// Frames of the clip from one of that crop's to the next.
     pub teacher_step: usize,
+    /// Clips drawn from a video each time it is decoded.
+    pub repeats: usize,
+}
+
+impl ClipConfig {
+    /// As pre-training draws them.
+    pub fn pretraining(frames: usize, stride: usize, size: usize) -> Self {
+        ClipConfig { frames, stride, size, view: View::Pretraining, teacher_size: None, teacher_step: 1, repeats: 1 }
+    }
 }
 
 /// One clip.
@@ -42,41 +83,91 @@ pub fn frame_ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<u
     (0..config.frames).map(|i| start + i.min(last) * config.stride).collect()
 }
 
-/// Draws a clip of the video at `path`.
+/// Ranks of one frame of each of `config.frames` equal segments: at random, or `clip` of `clips` places of each.
+fn segment_ranks(len: usize, config: &ClipConfig, mut place: impl FnMut() -> f64) -> Vec<usize> {
+    let width = len as f64 / config.frames as f64;
+    let rank = |i: usize, place: f64| ((i as f64 + place) * width) as usize;
+    (0..config.frames).map(|i| rank(i, place()).min(len.saturating_sub(1))).collect()
+}
+
+/// Ranks of a clip's frames as `config.view` has them.
+fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
+    match config.view {
+        View::Training { segments: true, .. } => segment_ranks(len, config, || rng.random()),
+        View::Pretraining | View::Training { .. } => frame_ranks(len, config, rng),
+        View::Test { segments: true, clip, clips, .. } => {
+            segment_ranks(len, config, || (clip as f64 + 0.5) / clips as f64)
+        }
+        View::Test { clip, clips, .. } => {
+            let slack = len.saturating_sub((config.frames - 1) * config.stride + 1);
+            let start = if clips > 1 { slack * clip / (clips - 1) } else { slack / 2 };
+            let last = (len.saturating_sub(1).saturating_sub(start)) / config.stride;
+            (0..config.frames).map(|i| start + i.min(last) * config.stride).collect()
+        }
+    }
+}
+
+/// Draws `config.repeats` clips of the video at `path`, of one decoding.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
-pub(super) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Clip> {
+pub(crate) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
     let mut source = video::open(path)?;
-    let ranks = frame_ranks(source.len(), config, rng);
-    // A short video repeats its last rank: decoded and resized once.
-    let mut distinct = ranks.clone();
+    let ranks: Vec<Vec<usize>> = (0..config.repeats.max(1)).map(|_| ranks(source.len(), config, rng)).collect();
+    // A frame that clips share, or that a short video repeats, is decoded once.
+    let mut distinct = ranks.concat();
+    distinct.sort_unstable();
     distinct.dedup();
     let frames = source.frames(&distinct)?;
+    let picks =
+        |ranks: &[usize]| -> Vec<usize> { ranks.iter().map(|rank| distinct.partition_point(|d| d < rank)).collect() };
+    ranks.iter().map(|ranks| cut(path, &frames, &picks(ranks), config, resizer, rng)).collect()
+}
+
+/// One clip of the decoded frames at `picks`.
+fn cut(
+    path: &Path,
+    frames: &Frames,
+    picks: &[usize],
+    config: &ClipConfig,
+    resizer: &mut Resizer,
+    rng: &mut impl Rng,
+) -> Result<Clip> {
     let (width, height) = (frames.width, frames.height);
-    let region = multi_scale(width, height, config.size, rng);
+    let region = match config.view {
+        View::Pretraining => crop::multi_scale(width, height, config.size, rng),
+        View::Training { .. } => crop::random_resized(width, height, rng),
+        View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
+    };
     let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
         let bytes = size * size * 3;
-        let mut out = vec![0; ranks.iter().step_by(step).len() * bytes];
+        let mut out = vec![0; picks.iter().step_by(step).len() * bytes];
         let mut last: Option<(usize, usize)> = None;
-        for (i, rank) in ranks.iter().step_by(step).enumerate() {
+        for (i, pick) in picks.iter().step_by(step).enumerate() {
             let at = i * bytes;
             match last {
-                Some((same, from)) if same == *rank => out.copy_within(from..from + bytes, at),
+                Some((same, from)) if same == *pick => out.copy_within(from..from + bytes, at),
                 _ => {
-                    let rgb = &frames.rgb[distinct.partition_point(|d| d < rank)];
-                    let frame = (rgb.as_slice(), width, height);
+                    let frame = (frames.rgb[*pick].as_slice(), width, height);
                     crop::resize(resizer, frame, region, size, &mut out[at..at + bytes])
                         .map_err(|e| Error::video(path, e))?;
                 }
             }
-            last = Some((*rank, at));
+            last = Some((*pick, at));
         }
         Ok(out)
     };
-    let frames = resized(config.size, 1)?;
+    let mut clip = resized(config.size, 1)?;
     let teacher = config.teacher_size.map(|size| resized(size, config.teacher_step.max(1)));
-    Ok(Clip { frames, teacher_frames: teacher.transpose()?.unwrap_or_default() })
+    if let View::Training { flip, erasing, .. } = config.view {
+        if flip && rng.random_bool(0.5) {
+            clip.chunks_exact_mut(3 * config.size * config.size).for_each(|f| crop::mirror(f, config.size));
+        }
+        if erasing > 0.0 && rng.random_bool(erasing) {
+            mix::erase(&mut clip, config.size, rng);
+        }
+    }
+    Ok(Clip { frames: clip, teacher_frames: teacher.transpose()?.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -84,7 +175,28 @@ mod tests {
     use super::*;
     use crate::data::rng;
 
-    const CONFIG: ClipConfig = ClipConfig { frames: 4, stride: 3, size: 8, teacher_size: None, teacher_step: 2 };
+    const CONFIG: ClipConfig = ClipConfig {
+        frames: 4,
+        stride: 3,
+        size: 8,
+        view: View::Pretraining,
+        teacher_size: None,
+        teacher_step: 2,
+        repeats: 1,
+    };
+
+    #[test]
+    fn test_clips_span_the_video() {
+        let mut rng = rng(0, 0, 0, 0);
+        let test = |segments, clip, clips| View::Test { segments, clip, clips, crop: 0, crops: 1 };
+        let mut at = |view| ranks(20, &ClipConfig { view, ..CONFIG }, &mut rng);
+        assert_eq!(at(test(false, 0, 3)), [0, 3, 6, 9]);
+        assert_eq!(at(test(false, 2, 3)), [10, 13, 16, 19]);
+        assert_eq!(at(test(false, 0, 1)), [5, 8, 11, 14]);
+        assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 17]);
+        let drawn = at(View::Training { segments: true, flip: false, erasing: 0.0 });
+        assert!(drawn.iter().enumerate().all(|(i, r)| (5 * i..5 * i + 5).contains(r)), "{drawn:?}");
+    }
 
     #[test]
     fn long_videos_give_every_start() {

@@ -112,6 +112,11 @@ impl Engine {
         &self.plan
     }
 
+    /// Elements of a tensor.
+    pub fn elements(&self, tensor: Tensor) -> usize {
+        self.plan.info(tensor).len()
+    }
+
     /// Element type of a tensor.
     pub fn dtype(&self, tensor: Tensor) -> Dtype {
         self.plan.info(tensor).dtype

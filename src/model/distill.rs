@@ -2,14 +2,14 @@
 //! a teacher at the masked ones, gradients, AdamW.
 
 use super::arch::{Grid, Vit};
-use super::block::DropPath;
 use super::params::Params;
-use super::student::{DecoderArch, Masking, Student};
+use super::step::{Frozen, LossTerm, Masking, Pixels, Step, finish};
+use super::student::{DecoderArch, Student};
 use super::teacher::{ImageTeacher, VideoTeacher};
 use crate::gpu::{Dtype, Phase, Recorder, Tensor};
 use crate::op::loss::{self, LossArgs, LossKind};
-use crate::op::patch::{self, Cut};
-use crate::op::{adamw, grad_norm, layer_norm, scalars};
+use crate::op::patch::Cut;
+use crate::op::{layer_norm, scalars};
 use crate::weights::Result;
 
 /// A teacher and the decoder that follows it.
@@ -25,15 +25,6 @@ pub struct TeacherArch {
     pub decoder: Vit,
     /// Weight of its loss.
     pub weight: f32,
-}
-
-/// How clips reach the GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pixels {
-    /// `frames (B, T, H, W, 3)` in bytes, normalised on the GPU by ImageNet's mean and deviation.
-    Bytes,
-    /// `frames (B, 3, T, H, W)` in f32, normalised already.
-    Normalized,
 }
 
 /// Everything that fixes the shapes of a distillation step.
@@ -63,69 +54,21 @@ pub struct DistillArch {
     pub pixels: Pixels,
 }
 
-/// Handles of a recorded step.
-pub struct DistillStep {
-    /// The student's parameters (trainable).
-    pub student: Params,
-    /// The image teacher's.
-    pub image: Option<Params>,
-    /// The video teacher's.
-    pub video: Option<Params>,
-    /// The clips, see `Pixels`.
-    pub frames: Tensor,
-    /// The image teacher's own frames `(B, T/2, h, w, 3)`, where it takes another size.
-    pub image_frames: Option<Tensor>,
-    /// Token indices.
-    pub masking: Masking,
-    /// Stochastic depth scales.
-    pub drops: Vec<DropPath>,
-    /// Losses, gradient norm and canary, see `op::scalars`.
-    pub scalars: Tensor,
-    /// Student's encoder output (B, V, C), kept if asked for.
-    pub encoder: Tensor,
-    /// `(loss slot, prediction (B, M, D), target (B, N, D))` a teacher.
-    pub branches: Vec<(usize, Tensor, Tensor)>,
-}
-
 /// Names under which teachers appear in the student's parameters.
 const IMAGE: &str = "img";
 const VIDEO: &str = "vid";
 
 impl DistillArch {
-    fn masking(&self, rec: &mut Recorder) -> Masking {
-        let (batch, tokens) = (self.batch, self.grid.len());
-        Masking {
-            visible: rec.input("visible", &[batch, tokens - self.masked], Dtype::U32),
-            masked: rec.input("masked", &[batch, self.masked], Dtype::U32),
-            order: rec.input("token order", &[batch, tokens], Dtype::U32),
-        }
-    }
-
-    fn frames(&self, rec: &mut Recorder) -> Tensor {
-        let Grid { frames, size, .. } = self.grid;
-        match self.pixels {
-            Pixels::Bytes => rec.input("frames", &[self.batch, frames, size, size, 3], Dtype::U8),
-            Pixels::Normalized => rec.input("frames", &[self.batch, 3, frames, size, size], Dtype::F32),
-        }
-    }
-
-    fn cut(&self, rec: &mut Recorder, frames: Tensor, index: Option<Tensor>, cut: Cut) -> Tensor {
-        match self.pixels {
-            Pixels::Bytes => patch::from_bytes(rec, frames, index, cut),
-            Pixels::Normalized => patch::from_normalized(rec, frames, index, cut),
-        }
-    }
-
     /// Records forward and backward of a micro-batch and the update.
     ///
-    /// `decays` says which parameters (name, shape) weight decay applies to.
+    /// `group` as for [`finish`].
     ///
     /// # Errors
     /// A width that a position table cannot be split for.
-    pub fn record(&self, rec: &mut Recorder, decays: impl Fn(&str, &[usize]) -> bool) -> Result<DistillStep> {
+    pub fn record(&self, rec: &mut Recorder, group: impl Fn(&str, &[usize]) -> (f32, bool)) -> Result<Step> {
         rec.set_phase(Phase::Micro);
-        let frames = self.frames(rec);
-        let masking = self.masking(rec);
+        let frames = self.pixels.input(rec, self.batch, &self.grid);
+        let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
         let scalars = scalars::declare(rec);
         let Grid { tubelet, patch, .. } = self.grid;
 
@@ -136,55 +79,49 @@ impl DistillArch {
         let decoders: Vec<DecoderArch> = decoders.collect();
         let model = Student::declare(rec, &mut student, &self.student, &self.grid, &decoders, self.drop_path);
 
-        let mut targets = Vec::new();
-        let (mut image, mut video, mut image_frames) = (None, None, None);
+        let (mut targets, mut frozen, mut image_frames) = (Vec::new(), Vec::new(), None);
         if let Some(teacher) = self.image {
             let (params, own, target) = self.image_target(rec, &teacher, frames)?;
-            (image, image_frames) = (Some(params), own);
-            targets.push((scalars::LOSS_IMAGE, teacher.weight, target));
+            image_frames = own;
+            frozen.push(Frozen { name: "image_teacher", params });
+            targets.push((LossTerm { name: "image", slot: scalars::LOSS, weight: teacher.weight }, target));
         }
         if let Some(teacher) = self.video {
             let mut params = Params::new(rec, "video teacher", false);
             let grid = Grid { patch: teacher.patch, ..self.grid };
             let net = VideoTeacher::declare(rec, &mut params, &teacher.vit, &grid);
-            let patches = self.cut(rec, frames, None, Cut { tubelet, patch: teacher.patch, frame_step: 1 });
-            targets.push((scalars::LOSS_VIDEO, teacher.weight, net.forward(rec, patches)?));
-            video = Some(params);
+            let patches = self.pixels.cut(rec, frames, None, Cut { tubelet, patch: teacher.patch, frame_step: 1 });
+            frozen.push(Frozen { name: "video_teacher", params });
+            let target = net.forward(rec, patches)?;
+            targets.push((LossTerm { name: "video", slot: scalars::LOSS + 1, weight: teacher.weight }, target));
         }
 
-        let patches = self.cut(rec, frames, Some(masking.visible), Cut { tubelet, patch, frame_step: 1 });
+        let patches = self.pixels.cut(rec, frames, Some(masking.visible), Cut { tubelet, patch, frame_step: 1 });
         let output = model.forward(rec, patches, &masking)?;
-        let mut branches = Vec::new();
-        for (prediction, (slot, weight, target)) in output.predictions.into_iter().zip(targets) {
+        let mut outputs = vec![("encoder", output.encoder)];
+        let mut losses = Vec::new();
+        for (prediction, (term, target)) in output.predictions.into_iter().zip(targets) {
             let target = if self.norm_feature { layer_norm::plain(rec, target) } else { target };
             let scale = 1.0 / self.accumulate as f32;
+            let LossTerm { name, slot, weight } = term;
             let args = LossArgs { kind: self.loss, weight, scale, scalars, slot };
             loss::forward(rec, prediction, target, masking.masked, args);
-            branches.push((slot, prediction, target));
+            outputs.push((name, prediction));
+            outputs.push((if name == "image" { "image_teacher" } else { "video_teacher" }, target));
+            losses.push(term);
         }
-        rec.backward();
-
-        rec.set_phase(Phase::Begin);
-        rec.clear(scalars);
-        for [_, grad, _, _] in rec.chunks(student.set) {
-            rec.clear(grad);
-        }
-        rec.set_phase(Phase::Update);
-        grad_norm::record(rec, student.set, scalars);
-        adamw::record(rec, student.set, scalars, |name, shape| (1.0, decays(name, shape)));
-        rec.keep(scalars);
-        let drops = output.drops.0;
-        Ok(DistillStep {
-            student,
-            image,
-            video,
+        finish(rec, &student, scalars, group);
+        Ok(Step {
+            params: student,
+            frozen,
             frames,
             image_frames,
-            masking,
-            drops,
+            masking: Some(masking),
+            labels: None,
+            drops: output.drops.0,
             scalars,
-            encoder: output.encoder,
-            branches,
+            losses,
+            outputs,
         })
     }
 
@@ -205,7 +142,7 @@ impl DistillArch {
         });
         let frame_step = if own.is_some() { 1 } else { self.grid.tubelet };
         let cut = Cut { tubelet: 1, patch: teacher.patch, frame_step };
-        let patches = self.cut(rec, own.unwrap_or(frames), None, cut);
+        let patches = self.pixels.cut(rec, own.unwrap_or(frames), None, cut);
         let target = net.forward(rec, patches)?;
         Ok((params, own, target))
     }

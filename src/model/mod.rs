@@ -1,9 +1,14 @@
-//! Models, as recordings of operations: student, teachers, and the distillation step that joins them.
+//! Models, as recordings of operations: the shared encoder, student, teachers, pixel models, classifier, and the steps
+//! that train them.
 
 mod arch;
 mod block;
+pub mod classifier;
 pub mod distill;
+pub mod encoder;
 mod params;
+pub mod pixels;
+pub mod step;
 pub mod student;
 pub mod teacher;
 

@@ -10,6 +10,8 @@ pub struct Params {
     pub set: ParamSet,
     /// What a checkpoint of the model holds.
     pub specs: Vec<Spec>,
+    /// How the weights of linear layers start.
+    linear: Init,
 }
 
 /// Weight and bias of a LayerNorm, both (C).
@@ -33,7 +35,12 @@ pub enum QkvBias {
 impl Params {
     /// A model without parameters yet.
     pub fn new(rec: &mut Recorder, name: &str, trainable: bool) -> Self {
-        Params { set: rec.param_set(name, trainable), specs: Vec::new() }
+        Params { set: rec.param_set(name, trainable), specs: Vec::new(), linear: Init::Xavier }
+    }
+
+    /// The same with another start of linear layers' weights than Xavier-uniform.
+    pub fn with_linear(self, linear: Init) -> Self {
+        Params { linear, ..self }
     }
 
     fn spec(&mut self, name: &str, shape: &[usize], init: Init) {
@@ -56,7 +63,7 @@ impl Params {
 
     /// `{name}.weight` (out, in) and, if asked for, `{name}.bias` (out).
     pub fn linear(&mut self, rec: &mut Recorder, name: &str, from: usize, to: usize, bias: bool) -> Linear {
-        let weight = self.tensor(rec, &format!("{name}.weight"), &[to, from], Init::Xavier);
+        let weight = self.tensor(rec, &format!("{name}.weight"), &[to, from], self.linear);
         let bias = bias.then(|| self.tensor(rec, &format!("{name}.bias"), &[to], Init::Zeros));
         Linear::new(weight, bias)
     }
@@ -74,7 +81,7 @@ impl Params {
 
     /// `{name}.qkv.weight` (3C, C) and its bias of either kind.
     pub fn qkv(&mut self, rec: &mut Recorder, name: &str, dim: usize, kind: QkvBias) -> Linear {
-        let weight = self.tensor(rec, &format!("{name}.qkv.weight"), &[3 * dim, dim], Init::Xavier);
+        let weight = self.tensor(rec, &format!("{name}.qkv.weight"), &[3 * dim, dim], self.linear);
         match kind {
             QkvBias::Full => {
                 let bias = self.tensor(rec, &format!("{name}.qkv.bias"), &[3 * dim], Init::Zeros);

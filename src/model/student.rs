@@ -3,13 +3,14 @@
 
 use super::arch::{Grid, Vit};
 use super::block::{Block, DropPaths, declare_blocks, forward_blocks};
+use super::encoder::{Encoder, Family};
 use super::params::{Norm, Params, QkvBias};
-use super::teacher::embed;
+use super::step::Masking;
 use crate::gpu::{Recorder, Tensor};
 use crate::op::layer_norm;
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
-use crate::weights::{Init, Result, position};
+use crate::weights::{Init, Result};
 
 /// One decoder: its teacher's short name and feature size, its own blocks.
 #[derive(Debug, Clone, Copy)]
@@ -34,24 +35,11 @@ struct Decoder {
 
 /// The student's parameters.
 pub struct Student {
-    patch_embed: Linear,
-    blocks: Vec<Block>,
+    encoder: Encoder,
     norm: Norm,
     decoders: Vec<Decoder>,
     grid: Grid,
-    dim: usize,
     drop_path: f64,
-}
-
-/// Which tokens are visible and which are masked, both in (t, h, w) order.
-#[derive(Debug, Clone, Copy)]
-pub struct Masking {
-    /// (B, V) token indices.
-    pub visible: Tensor,
-    /// (B, M) token indices.
-    pub masked: Tensor,
-    /// (B, V + M): the visible indices, then the masked ones.
-    pub order: Tensor,
 }
 
 /// What the student computes.
@@ -74,12 +62,10 @@ impl Student {
         decoders: &[DecoderArch],
         drop_path: f64,
     ) -> Self {
-        let kernel = [grid.tubelet, grid.patch, grid.patch];
-        let patch_embed = params.patch_embed(rec, "patch_embed.proj", vit.dim, &kernel, false);
-        let blocks = declare_blocks(rec, params, "blocks", vit, QkvBias::QueryValue);
+        let encoder = Encoder::declare(rec, params, "", Family::Mvd, vit, grid);
         let norm = params.norm(rec, "norm", vit.dim);
         let decoders = decoders.iter().map(|d| Decoder::declare(rec, params, vit.dim, d)).collect();
-        Student { patch_embed, blocks, norm, decoders, grid: *grid, dim: vit.dim, drop_path }
+        Student { encoder, norm, decoders, grid: *grid, drop_path }
     }
 
     /// Encoder and decoders on the visible patches (B V, P).
@@ -87,17 +73,12 @@ impl Student {
     /// # Errors
     /// A width that the position table cannot be split for.
     pub fn forward(&self, rec: &mut Recorder, patches: Tensor, masking: &Masking) -> Result<StudentOutput> {
-        let [samples, visible] = *rec.shape(masking.visible) else { panic!("visible must be (B, V)") };
         let mut drops = DropPaths::default();
         let tokens = self.grid.len();
-        let x = embed(rec, patches, &self.patch_embed, samples, visible);
-        let table = position::sincos_3d(self.grid.tokens(), self.dim)?;
-        let table = rec.constant_f32("pos_embed", &[tokens, self.dim], &table);
-        let x = rows::add_position(rec, x, table, masking.visible);
-        let x = forward_blocks(rec, &self.blocks, x, self.drop_path, &mut drops);
+        let x = self.encoder.forward(rec, patches, masking.visible, self.drop_path, &mut drops)?;
         let encoder = layer_norm::forward(rec, x, self.norm.weight, self.norm.bias);
         let predictions = self.decoders.iter().map(|d| {
-            let table = position::sincos_3d(self.grid.tokens(), d.vit.dim)?;
+            let table = Family::Mvd.positions(&self.grid, d.vit.dim)?;
             let table = rec.constant_f32(format!("pos_embed_{}", d.name), &[tokens, d.vit.dim], &table);
             Ok(d.forward(rec, encoder, table, masking, self.drop_path, &mut drops))
         });

@@ -10,6 +10,8 @@ pub mod adamw;
 pub mod attention;
 pub mod check;
 pub mod column_sum;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
@@ -17,6 +19,8 @@ pub mod linear;
 pub mod loss;
 pub mod matmul;
 pub mod patch;
+pub mod patch_target;
+pub mod pool;
 pub mod residual;
 pub mod rows;
 pub mod scalars;
@@ -28,11 +32,15 @@ pub fn cases() -> Vec<check::Case> {
     let all = [
         adamw::cases(),
         attention::cases(),
+        cross_entropy::cases(),
+        dropout::cases(),
         gelu::cases(),
         layer_norm::cases(),
         linear::cases(),
         loss::cases(),
         patch::cases(),
+        patch_target::cases(),
+        pool::cases(),
         residual::cases(),
         rows::cases(),
     ];

@@ -174,6 +174,30 @@ pub fn slice(rec: &mut Recorder, x: Tensor, start: usize, count: usize) -> Tenso
     y
 }
 
+/// `y (B, N + M, C)`: the rows of a (B, N, C), then those of b (B, M, C).
+pub fn concat(rec: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
+    let [samples, first, channels] = *rec.shape(a) else { panic!("concat: a must be (B, N, C)") };
+    let [_, second, _] = *rec.shape(b) else { panic!("concat: b must be (B, M, C)") };
+    expect_shape(rec, "concat", b, &[samples, second, channels]);
+    let len = first + second;
+    let y = rec.transient("concatenated", &[samples, len, channels]);
+    let whole = Move { samples, count: first, channels, from_len: first, from_start: 0, to_len: len, to_start: 0 };
+    let moves = [whole, Move { count: second, from_len: second, to_start: first, ..whole }];
+    rec.node("rows.concat", &[a, b], &[y], 0.0, move |h| {
+        moves.iter().zip(&h.inputs).for_each(|(m, x)| m.twin(x, &mut h.outputs[0], None));
+    });
+    moves.iter().zip([a, b]).for_each(|(m, x)| m.record(rec, x, y, None));
+    rec.tape(&[a, b], y, move |rec, dy| {
+        for (x, start, count) in [(a, 0, first), (b, first, second)] {
+            if rec.needs_grad(x) {
+                let dx = copied(rec, dy, start, count);
+                rec.add_grad(x, dx);
+            }
+        }
+    });
+    y
+}
+
 /// `y = x + table[index]`; x (B, N, C), table (P, C), index (B, N).
 pub fn add_position(rec: &mut Recorder, x: Tensor, table: Tensor, index: Tensor) -> Tensor {
     let [samples, count, channels] = *rec.shape(x) else { panic!("add_position: x must be (B, N, C)") };
@@ -212,5 +236,16 @@ pub fn cases() -> Vec<Case> {
         let index = rig.index("index", &[2, 7], &[0, 8, 3, 3, 1, 7, 2, 4, 5, 6, 8, 0, 1, 2]);
         add_position(&mut rig.rec, x, table, index)
     });
-    vec![sequence(0, 7, 33, 16, true), sequence(1, 16, 17, 33, true), sequence(2, 1, 197, 7, false), sliced, positioned]
+    let joined = Case::new("concat 1 and 16 rows of 7", |rig| {
+        let (a, b) = (rig.leaf("a", &[3, 1, 7]), rig.leaf("b", &[3, 16, 7]));
+        concat(&mut rig.rec, a, b)
+    });
+    vec![
+        joined,
+        sequence(0, 7, 33, 16, true),
+        sequence(1, 16, 17, 33, true),
+        sequence(2, 1, 197, 7, false),
+        sliced,
+        positioned,
+    ]
 }

@@ -2,10 +2,8 @@
 
 use crate::gpu::{Dtype, Recorder, Tensor};
 
-/// Mean loss against the image teacher, before its weight.
-pub const LOSS_IMAGE: usize = 0;
-/// Mean loss against the video teacher, before its weight.
-pub const LOSS_VIDEO: usize = 1;
+/// The first loss, before its weight; a second one follows it.
+pub const LOSS: usize = 0;
 /// Norm of all gradients before clipping.
 pub const GRAD_NORM: usize = 2;
 /// What clipping multiplies gradients by.

@@ -1,33 +1,96 @@
-//! The published pre-training recipes by name: Kinetics-400, 16 frames at stride 4, tube masks.
+//! The published recipes by name, and small ones for trials: complete configs, to be written out, edited, given back.
 //!
-//! Source: the scripts of `ruiwang2021/mvd`. Their batches are spread over 32 to 64 GPUs; here `batch` is the whole
-//! one, to be traded for `accumulate`. Data and teachers' weights are left empty for the user.
+//! Sources: the scripts of `ruiwang2021/mvd`, `facebookresearch/mae` and `MCG-NJU/VideoMAE`. Their batches are spread
+//! over 8 to 64 GPUs; here `batch` is the whole one, to be traded for `accumulate`. Data and weights are left empty.
 
-use std::path::PathBuf;
+mod distill;
+mod finetune;
+mod pretrain;
 
-use crate::config::{DistillConfig, TeacherConfig, meant, nearest};
-use crate::data::MaskKind;
+use serde::Serialize;
+
+use crate::config::{
+    DataConfig, DistillConfig, FinetuneConfig, OptimConfig, PretrainConfig, SaveConfig, meant, nearest,
+};
 use crate::model::Vit;
-use crate::op::loss::LossKind;
 
-/// Names that [`recipe`] knows.
-pub const NAMES: [&str; 8] = [
-    "mvd-tiny",
-    "mvd-small-from-base-k400",
-    "mvd-small-from-large-k400",
-    "mvd-base-from-base-k400",
-    "mvd-base-from-large-k400",
-    "mvd-large-from-large-k400",
-    "mvd-large-from-large-k400-800",
-    "mvd-huge-from-huge-k400",
-];
+/// A stage's complete config.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Config {
+    /// Stage one.
+    Pretrain(PretrainConfig),
+    /// Stage two.
+    Distill(DistillConfig),
+    /// Stage three.
+    Finetune(FinetuneConfig),
+}
+
+/// A recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its numbers come from.
+    pub source: &'static str,
+    /// What was published for it.
+    pub result: &'static str,
+    /// All of its numbers.
+    pub config: Config,
+}
 
 /// A name that is no recipe's.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown recipe `{got}`: expected one of {}{}", NAMES.join(", "), meant(nearest(got, NAMES).as_deref()))]
+#[error("unknown recipe `{got}`: expected one of {}{}", known.join(", "), meant(nearest(got, known.iter().copied()).as_deref()))]
 pub struct Unknown {
     /// The name given.
     pub got: String,
+    /// The names there are.
+    pub known: Vec<&'static str>,
+}
+
+/// Every recipe, stage by stage.
+pub fn all() -> Vec<Recipe> {
+    [pretrain::all(), distill::all(), finetune::all()].concat()
+}
+
+fn pick<T>(name: &str, of: impl Fn(Config) -> Option<T>) -> Result<T, Unknown> {
+    let fitting = || all().into_iter().filter_map(|r| Some((r.name, of(r.config)?)));
+    let found = fitting().find(|(known, _)| *known == name).map(|(_, config)| config);
+    found.ok_or_else(|| Unknown { got: name.to_owned(), known: fitting().map(|(known, _)| known).collect() })
+}
+
+/// The recipe of this name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn recipe(name: &str) -> Result<Recipe, Unknown> {
+    let found = all().into_iter().find(|r| r.name == name);
+    found.ok_or_else(|| Unknown { got: name.to_owned(), known: all().iter().map(|r| r.name).collect() })
+}
+
+/// The stage-one config of this name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn pretrain(name: &str) -> Result<PretrainConfig, Unknown> {
+    pick(name, |config| if let Config::Pretrain(c) = config { Some(c) } else { None })
+}
+
+/// The distillation config of this name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn distill(name: &str) -> Result<DistillConfig, Unknown> {
+    pick(name, |config| if let Config::Distill(c) = config { Some(c) } else { None })
+}
+
+/// The fine-tuning config of this name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn finetune(name: &str) -> Result<FinetuneConfig, Unknown> {
+    pick(name, |config| if let Config::Finetune(c) = config { Some(c) } else { None })
 }
 
 const fn vit(dim: usize, depth: usize, heads: usize) -> Vit {
@@ -40,55 +103,29 @@ const BASE: Vit = vit(768, 12, 12);
 const LARGE: Vit = vit(1024, 24, 16);
 const HUGE: Vit = vit(1280, 32, 16);
 
-/// The configuration of this name.
-///
-/// # Errors
-/// There is none of this name.
-pub fn recipe(name: &str) -> Result<DistillConfig, Unknown> {
-    Ok(match name {
-        "mvd-tiny" => tiny(),
-        "mvd-small-from-base-k400" => published(SMALL, BASE),
-        "mvd-small-from-large-k400" => published(SMALL, LARGE),
-        "mvd-base-from-base-k400" => published(BASE, BASE),
-        "mvd-base-from-large-k400" => published(BASE, LARGE),
-        "mvd-large-from-large-k400" => large(401, 1e-4),
-        "mvd-large-from-large-k400-800" => large(801, 1e-5),
-        "mvd-huge-from-huge-k400" => DistillConfig {
-            decoder: vit(640, 8, 8),
-            batch: 512,
-            min_lr: 1e-5,
-            drop_path: 0.2,
-            epochs: 801,
-            // MAE's huge model has patches of 14: at 196 pixels its grid is the student's.
-            image_teacher: Some(TeacherConfig { size: 196, patch: 14, ..teacher(HUGE) }),
-            ..published(HUGE, HUGE)
-        },
-        _ => return Err(Unknown { got: name.to_owned() }),
-    })
-}
-
-fn teacher(vit: Vit) -> TeacherConfig {
-    TeacherConfig { weights: PathBuf::new(), vit, size: 224, patch: 16, weight: 1.0 }
-}
-
-fn large(epochs: usize, min_lr: f64) -> DistillConfig {
-    DistillConfig { decoder: vit(512, 4, 8), batch: 512, min_lr, epochs, ..published(LARGE, LARGE) }
-}
-
-/// What the recipes share, with the values of base from base.
-fn published(student: Vit, from: Vit) -> DistillConfig {
-    DistillConfig {
-        data: PathBuf::new(),
-        root: PathBuf::new(),
+/// 16 frames at stride 4 of 224 pixels.
+fn k400() -> DataConfig {
+    DataConfig {
+        path: Default::default(),
+        root: Default::default(),
         frames: 16,
         stride: 4,
         tubelet: 2,
         input_size: 224,
         patch: 16,
-        mask: MaskKind::Tube,
-        mask_ratio: 0.9,
-        loss: LossKind::SmoothL1,
-        norm_feature: false,
+        threads: 4,
+        max_bad: 0.01,
+    }
+}
+
+/// 8 frames at stride 2 of the synthetic set's 16 of 64 pixels.
+fn synthetic() -> DataConfig {
+    DataConfig { frames: 8, stride: 2, input_size: 64, patch: 8, threads: 2, ..k400() }
+}
+
+/// What all recipes of pre-training share.
+fn pretraining() -> OptimConfig {
+    OptimConfig {
         batch: 1024,
         accumulate: 1,
         epochs: 401,
@@ -101,41 +138,7 @@ fn published(student: Vit, from: Vit) -> DistillConfig {
         weight_decay: 0.05,
         weight_decay_end: 0.05,
         clip_grad: 0.0,
-        drop_path: 0.1,
-        seed: 0,
-        threads: 4,
-        max_bad: 0.01,
-        save_every: 1000,
-        keep_last: 3,
-        keep_every: 0,
-        student,
-        decoder: Vit { depth: 2, ..student },
-        image_teacher: Some(teacher(from)),
-        video_teacher: Some(teacher(from)),
     }
 }
 
-/// For trials on the synthetic set of 16 frames of 64x64: no published counterpart.
-fn tiny() -> DistillConfig {
-    let small = Some(TeacherConfig { size: 64, patch: 8, ..teacher(TINY) });
-    DistillConfig {
-        frames: 8,
-        stride: 2,
-        input_size: 64,
-        patch: 8,
-        mask_ratio: 0.75,
-        batch: 16,
-        epochs: 10,
-        warmup_epochs: 1.0,
-        // 1e-3 for the batch of 16.
-        lr: 1.6e-2,
-        min_lr: 1.6e-4,
-        drop_path: 0.0,
-        threads: 2,
-        save_every: 50,
-        decoder: vit(64, 2, 2),
-        image_teacher: small.clone(),
-        video_teacher: small,
-        ..published(TINY, TINY)
-    }
-}
+const SAVE: SaveConfig = SaveConfig { every: 1000, keep_last: 3, keep_every: 0 };

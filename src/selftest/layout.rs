@@ -6,7 +6,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Error;
-use crate::model::distill::{DistillArch, Pixels, TeacherArch};
+use crate::model::classifier::ClassifierArch;
+use crate::model::distill::{DistillArch, TeacherArch};
+use crate::model::encoder::Family;
+use crate::model::pixels::PixelArch;
+use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
 use crate::op::loss::LossKind;
 
@@ -16,16 +20,28 @@ pub(super) struct Config {
     img: usize,
     patch: usize,
     frames: usize,
+    #[serde(default = "tubelet")]
+    tubelet: usize,
     dim: usize,
     depth: usize,
     heads: usize,
+    #[serde(default)]
     ddim: usize,
+    #[serde(default)]
     ddepth: usize,
+    #[serde(default)]
     dheads: usize,
+    #[serde(default)]
     td: usize,
+    #[serde(default)]
     tdepth: usize,
+    #[serde(default)]
     theads: usize,
     pub batch: usize,
+}
+
+fn tubelet() -> usize {
+    2
 }
 
 /// The losses of both teachers' branches.
@@ -49,7 +65,16 @@ pub(super) struct AdamW {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Layout {
     pub config: Config,
-    pub adamw: AdamW,
+    /// Of a distillation.
+    pub adamw: Option<AdamW>,
+    /// Of a pixel model or classifier.
+    pub loss: Option<f64>,
+    /// Of a classifier.
+    #[serde(default)]
+    pub classes: usize,
+    /// Of a classifier.
+    #[serde(default)]
+    pub label_smoothing: f64,
     #[serde(flatten)]
     losses: BTreeMap<String, serde_json::Value>,
 }
@@ -77,10 +102,39 @@ impl Layout {
 
 impl Config {
     pub fn grid(&self) -> Grid {
-        Grid { frames: self.frames, size: self.img, tubelet: 2, patch: self.patch }
+        Grid { frames: self.frames, size: self.img, tubelet: self.tubelet, patch: self.patch }
     }
 
-    pub fn arch(&self, masked: usize, loss: LossKind, norm_feature: bool) -> DistillArch {
+    pub fn pixels(&self, family: Family, masked: usize) -> PixelArch {
+        let vit = |dim, depth, heads| Vit { dim, depth, heads, mlp_ratio: 4 };
+        PixelArch {
+            family,
+            encoder: vit(self.dim, self.depth, self.heads),
+            decoder: vit(self.ddim, self.ddepth, self.dheads),
+            grid: self.grid(),
+            batch: self.batch,
+            masked,
+            accumulate: 1,
+            pixels: Pixels::Normalized,
+        }
+    }
+
+    pub fn classifier(&self, classes: usize) -> ClassifierArch {
+        ClassifierArch {
+            family: Family::Mvd,
+            encoder: Vit { dim: self.dim, depth: self.depth, heads: self.heads, mlp_ratio: 4 },
+            grid: self.grid(),
+            classes,
+            batch: self.batch,
+            accumulate: 1,
+            drop_path: 0.0,
+            head_dropout: 0.0,
+            init_scale: 1.0,
+            pixels: Pixels::Normalized,
+        }
+    }
+
+    pub fn distillation(&self, masked: usize, loss: LossKind, norm_feature: bool) -> DistillArch {
         let vit = |dim, depth, heads| Vit { dim, depth, heads, mlp_ratio: 4 };
         let teacher = TeacherArch {
             vit: vit(self.td, self.tdepth, self.theads),

@@ -1,12 +1,14 @@
-//! A distillation step against stored tensors of another implementation.
+//! Training steps against stored tensors of another implementation: distillation, pixel models, classifiers.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{KINDS, Layout};
 use super::{Error, Report, Row, difference, sibling};
+use crate::data::mix::MixConfig;
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
-use crate::model::distill::{DistillArch, DistillStep};
+use crate::model::encoder::Family;
+use crate::model::step::Step;
 use crate::op::scalars;
 use crate::train::groups;
 use crate::weights::{self, Tensors};
@@ -65,31 +67,44 @@ impl Reference<'_> {
 
 struct Run {
     engine: Engine,
-    step: DistillStep,
+    step: Step,
 }
 
-fn start(gpu: &Arc<Gpu>, reference: &Reference<'_>, arch: &DistillArch, lists: &TokenLists) -> Result<Run, Error> {
+impl Run {
+    /// Forward and backward once; gives the scalars.
+    fn once(&mut self) -> Result<Vec<f32>, Error> {
+        self.engine.run(Phase::Begin, &StepValues::default())?;
+        self.engine.run(Phase::Micro, &StepValues::default())?;
+        Ok(self.engine.read(self.step.scalars)?)
+    }
+}
+
+/// Compiles a step, with the reference's weights (of the trained model under `prefix`) and clips.
+fn start(
+    gpu: &Arc<Gpu>,
+    reference: &Reference<'_>,
+    prefix: &str,
+    record: impl FnOnce(&mut Recorder) -> weights::Result<Step>,
+) -> Result<Run, Error> {
     let mut rec = Recorder::new(gpu.caps().clone());
-    let step = arch.record(&mut rec, groups::decays)?;
-    rec.keep(step.encoder);
-    for (_, prediction, target) in &step.branches {
-        rec.keep(*prediction);
-        rec.keep(*target);
+    let step = record(&mut rec)?;
+    for (_, tensor) in &step.outputs {
+        rec.keep(*tensor);
     }
     let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
-    let sets: Vec<(ParamSet, &str)> = [(Some(&step.student), "student."), (step.image.as_ref(), "image_teacher.")]
-        .into_iter()
-        .chain([(step.video.as_ref(), "video_teacher.")])
-        .filter_map(|(params, prefix)| params.map(|p| (p.set, prefix)))
-        .collect();
+    let frozen = step.frozen.iter().map(|f| (f.params.set, format!("{}.", f.name)));
+    let sets: Vec<(ParamSet, String)> = [(step.params.set, prefix.to_owned())].into_iter().chain(frozen).collect();
     for (set, prefix) in sets {
         let find = |name: &str| reference.tensors.get(&format!("{prefix}{name}")).map(|t| t.data.as_slice());
         engine.write_params(set, Arena::Weight, find)?;
     }
     engine.write(step.frames, reference.get("input.video")?)?;
-    engine.write(step.masking.visible, &lists.visible)?;
-    engine.write(step.masking.masked, &lists.masked)?;
-    engine.write(step.masking.order, &lists.order)?;
+    if let Some(masking) = step.masking {
+        let lists = reference.tokens()?;
+        engine.write(masking.visible, &lists.visible)?;
+        engine.write(masking.masked, &lists.masked)?;
+        engine.write(masking.order, &lists.order)?;
+    }
     Ok(Run { engine, step })
 }
 
@@ -109,47 +124,89 @@ pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
     checked
 }
 
-/// Checks every output, loss, gradient and the weights after five steps against a file as `assets/reference` holds.
+/// Checks every output, loss, gradient and, of a distillation, the weights after five steps against a file as
+/// `assets/reference` holds. What it is a reference of is told by its tensors.
 ///
 /// # Errors
 /// Files that cannot be read or are laid out otherwise; what the engine reports.
 pub fn check_reference(gpu: &Arc<Gpu>, path: &Path) -> Result<Report, Error> {
     let layout = Layout::read(&sibling(path, "json"))?;
     let reference = Reference { path, layout, tensors: weights::load(path)? };
-    let lists = reference.tokens()?;
-    let masked = lists.masked.len() / reference.layout.config.batch;
+    let has = |name: &str| reference.tensors.get(name).is_some();
+    if has("output.logits") {
+        classifier(gpu, &reference)
+    } else if has("output.prediction") {
+        let family = if has("model.cls_token") { Family::Mae } else { Family::VideoMae };
+        pixels(gpu, &reference, family)
+    } else {
+        distillation(gpu, &reference)
+    }
+}
+
+fn distillation(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Error> {
+    let masked = reference.tokens()?.masked.len() / reference.layout.config.batch;
     let mut report = Report::default();
     for (key, kind, normalised) in KINDS {
         let Some(expected) = reference.layout.losses(key) else { continue };
-        let arch = reference.layout.config.arch(masked, kind, normalised);
-        let mut run = start(gpu, &reference, &arch, &lists)?;
-        run.engine.run(Phase::Begin, &StepValues::default())?;
-        run.engine.run(Phase::Micro, &StepValues::default())?;
-        let values = run.engine.read(run.step.scalars)?;
+        let arch = reference.layout.config.distillation(masked, kind, normalised);
+        let mut run = start(gpu, reference, "student.", |rec| arch.record(rec, groups::student))?;
+        let values = run.once()?;
         for (name, slot, expected) in
-            [("image", scalars::LOSS_IMAGE, expected.image), ("video", scalars::LOSS_VIDEO, expected.video)]
+            [("image", scalars::LOSS, expected.image), ("video", scalars::LOSS + 1, expected.video)]
         {
             report.relative(format!("loss {key} {name}"), difference(&[values[slot]], &[expected as f32]), LOSS);
         }
         if key == "SmoothL1" {
-            outputs(&reference, &mut run, &mut report)?;
-            gradients(&reference, &mut run, &mut report)?;
-            five_steps(&reference, &mut run, &mut report)?;
+            outputs(reference, &mut run, &mut report)?;
+            gradients(reference, &mut run, &mut report)?;
+            five_steps(reference, &mut run, &mut report)?;
         }
     }
     Ok(report)
 }
 
-fn outputs(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {
-    let mut wanted = vec![("output.encoder", run.step.encoder)];
-    for &(slot, prediction, target) in &run.step.branches {
-        let image = slot == scalars::LOSS_IMAGE;
-        wanted.push((if image { "output.image" } else { "output.video" }, prediction));
-        wanted.push((if image { "output.image_teacher" } else { "output.video_teacher" }, target));
+fn pixels(gpu: &Arc<Gpu>, reference: &Reference<'_>, family: Family) -> Result<Report, Error> {
+    let config = &reference.layout.config;
+    let arch = config.pixels(family, reference.tokens()?.masked.len() / config.batch);
+    let run = start(gpu, reference, "model.", |rec| arch.record(rec, groups::pixels))?;
+    one_loss(reference, run)
+}
+
+fn classifier(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Error> {
+    let Layout { config, classes, label_smoothing, .. } = &reference.layout;
+    let arch = config.classifier(*classes);
+    let run = start(gpu, reference, "model.", |rec| arch.record(rec, |_, _| (1.0, true)))?;
+    let labels: Vec<u32> = reference.get("input.labels")?.iter().map(|l| *l as u32).collect();
+    if labels.len() != config.batch || labels.iter().any(|l| *l as usize >= *classes) {
+        let reason = format!("input.labels: expected {} of them under {classes}, got {labels:?}", config.batch);
+        return Err(Error::Layout { path: reference.path.to_owned(), reason });
     }
-    for (name, tensor) in wanted {
+    // Smoothing draws nothing at random.
+    let soft = MixConfig::smoothed(*classes, *label_smoothing);
+    let soft = soft.apply(&mut [], &labels, 0, &mut crate::data::rng(0, 0, 0, 0));
+    if let Some(input) = run.step.labels {
+        run.engine.write(input, &soft)?;
+    }
+    one_loss(reference, run)
+}
+
+fn one_loss(reference: &Reference<'_>, mut run: Run) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let values = run.once()?;
+    match reference.layout.loss {
+        Some(loss) => report.relative("loss", difference(&values[..1], &[loss as f32]), LOSS),
+        None => report.missing("loss", "not in the json"),
+    }
+    outputs(reference, &mut run, &mut report)?;
+    gradients(reference, &mut run, &mut report)?;
+    Ok(report)
+}
+
+fn outputs(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {
+    for (name, tensor) in run.step.outputs.clone() {
+        let name = format!("output.{name}");
         let got = run.engine.read(tensor)?;
-        report.relative(name, difference(&got, reference.get(name)?), FORWARD);
+        report.relative(name.clone(), difference(&got, reference.get(&name)?), FORWARD);
     }
     Ok(())
 }
@@ -160,7 +217,7 @@ fn under<'a>(reference: &'a Reference<'_>, prefix: &'a str) -> impl Iterator<Ite
 }
 
 fn gradients(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {
-    let ours = run.engine.read_params(run.step.student.set, Arena::Grad)?;
+    let ours = run.engine.read_params(run.step.params.set, Arena::Grad)?;
     for (name, expected) in under(reference, "grad.") {
         match ours.iter().find(|o| o.0 == name) {
             Some((_, _, got)) => report.relative(format!("grad {name}"), difference(got, expected), GRADIENT),
@@ -174,7 +231,10 @@ fn gradients(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> R
 }
 
 fn five_steps(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {
-    let adamw = &reference.layout.adamw;
+    let Some(adamw) = &reference.layout.adamw else {
+        report.missing("five steps", "no adamw in the json");
+        return Ok(());
+    };
     for (index, expected) in adamw.losses.iter().enumerate() {
         let t = index as i32 + 1;
         let values = StepValues {
@@ -192,10 +252,10 @@ fn five_steps(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> 
             run.engine.run(phase, &values)?;
         }
         let got = run.engine.read(run.step.scalars)?;
-        let loss = got[scalars::LOSS_IMAGE] + got[scalars::LOSS_VIDEO];
+        let loss = got[scalars::LOSS] + got[scalars::LOSS + 1];
         report.relative(format!("loss of step {t}"), difference(&[loss], &[*expected as f32]), LOSS);
     }
-    let ours = run.engine.read_params(run.step.student.set, Arena::Weight)?;
+    let ours = run.engine.read_params(run.step.params.set, Arena::Weight)?;
     let (mut all, mut far) = (0usize, 0usize);
     for (name, expected) in under(reference, "after5.") {
         let Some((_, _, got)) = ours.iter().find(|o| o.0 == name) else {

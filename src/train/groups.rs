@@ -59,9 +59,22 @@ pub fn group(family: Family, name: &str, shape: &[usize], layers: Option<LayerDe
     Group { decay: !plain && !excepted, lr_scale: layers.map_or(1.0, |layers| layers.scale(name)) }
 }
 
-/// Whether weight decay applies to a parameter of the student.
-pub fn decays(name: &str, shape: &[usize]) -> bool {
-    group(Family::Student, name, shape, None).decay
+/// The student's groups, as [`crate::model::step::finish`] wants them.
+pub fn student(name: &str, shape: &[usize]) -> (f32, bool) {
+    (1.0, group(Family::Student, name, shape, None).decay)
+}
+
+/// The pixel models' groups.
+pub fn pixels(name: &str, shape: &[usize]) -> (f32, bool) {
+    (1.0, group(Family::Pixels, name, shape, None).decay)
+}
+
+/// A classifier's groups.
+pub fn classifier(layers: LayerDecay) -> impl Fn(&str, &[usize]) -> (f32, bool) {
+    move |name, shape| {
+        let group = group(Family::Pixels, name, shape, Some(layers));
+        (group.lr_scale as f32, group.decay)
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a run writes down: `log.jsonl`, one object a step, and TensorBoard events.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,10 +17,9 @@ pub struct StepRecord {
     pub epoch: usize,
     /// Sum of the weighted losses.
     pub loss: f64,
-    /// Mean loss against the image teacher.
-    pub loss_image: Option<f64>,
-    /// Mean loss against the video teacher.
-    pub loss_video: Option<f64>,
+    /// Its terms before their weights, as `loss_image`, `loss_video`, `loss_pixels`, `loss_class`.
+    #[serde(flatten)]
+    pub losses: BTreeMap<String, f64>,
     /// Norm of all gradients before clipping.
     pub grad_norm: f64,
     /// Learning rate.
@@ -31,7 +31,30 @@ pub struct StepRecord {
 /// The open log of a run.
 pub struct RunLog {
     lines: File,
+    validations: File,
     events: File,
+}
+
+/// Opens a file of one object a line for appending, without the lines of steps after `after`.
+fn reopened(path: &Path, after: usize) -> io::Result<File> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: usize,
+    }
+    let mut kept = Vec::new();
+    if path.exists() {
+        for line in BufReader::new(File::open(path)?).lines() {
+            let line = line?;
+            // A kill may have cut the last line.
+            if serde_json::from_str::<Line>(&line).is_ok_and(|r| r.step <= after) {
+                kept.extend(line.bytes().chain([b'\n']));
+            }
+        }
+    }
+    let aside = path.with_extension("jsonl.tmp");
+    std::fs::write(&aside, &kept)?;
+    std::fs::rename(&aside, path)?;
+    OpenOptions::new().append(true).open(path)
 }
 
 impl RunLog {
@@ -40,21 +63,8 @@ impl RunLog {
     /// # Errors
     /// The run directory cannot be written to.
     pub fn open(run: &Path, after: usize) -> io::Result<RunLog> {
-        let path = run.join("log.jsonl");
-        let mut kept = Vec::new();
-        if path.exists() {
-            for line in BufReader::new(File::open(&path)?).lines() {
-                let line = line?;
-                // A kill may have cut the last line.
-                if serde_json::from_str::<StepRecord>(&line).is_ok_and(|r| r.step <= after) {
-                    kept.extend(line.bytes().chain([b'\n']));
-                }
-            }
-        }
-        let aside = run.join("log.jsonl.tmp");
-        std::fs::write(&aside, &kept)?;
-        std::fs::rename(&aside, &path)?;
-        let lines = OpenOptions::new().append(true).open(&path)?;
+        let lines = reopened(&run.join("log.jsonl"), after)?;
+        let validations = reopened(&run.join("validation.jsonl"), after)?;
         let name = format!("events.out.tfevents.{}.mvd.{after}", seconds() as u64);
         let mut events = File::create(run.join(name))?;
         let mut version = fixed(1, &seconds().to_le_bytes());
@@ -68,7 +78,7 @@ impl RunLog {
             start.extend(bytes(7, &[1 << 3, 1]));
             record(&mut events, &start)?;
         }
-        Ok(RunLog { lines, events })
+        Ok(RunLog { lines, validations, events })
     }
 
     /// Appends one step.
@@ -79,11 +89,26 @@ impl RunLog {
         let mut line = serde_json::to_string(r)?;
         line.push('\n');
         self.lines.write_all(line.as_bytes())?;
-        let scalars = [("loss", Some(r.loss)), ("loss/image", r.loss_image), ("loss/video", r.loss_video)];
-        let others = [("grad_norm", Some(r.grad_norm)), ("lr", Some(r.lr)), ("weight_decay", Some(r.weight_decay))];
+        let terms = r.losses.iter().map(|(name, value)| (name.replace("loss_", "loss/"), *value));
+        let others = [("loss", r.loss), ("grad_norm", r.grad_norm), ("lr", r.lr), ("weight_decay", r.weight_decay)];
+        let others = others.map(|(tag, value)| (tag.to_owned(), value));
+        self.event(r.step, terms.chain(others))
+    }
+
+    /// Appends what a validation after step `step` found, to `validation.jsonl` and as `val/NAME`.
+    ///
+    /// # Errors
+    /// The files cannot be written to.
+    pub fn validation(&mut self, step: usize, found: &[(&str, f64)]) -> io::Result<()> {
+        let mut object = serde_json::Map::from_iter([("step".to_owned(), step.into())]);
+        object.extend(found.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        writeln!(self.validations, "{}", serde_json::Value::Object(object))?;
+        self.event(step, found.iter().map(|(name, value)| (format!("val/{name}"), *value)))
+    }
+
+    fn event(&mut self, step: usize, scalars: impl Iterator<Item = (String, f64)>) -> io::Result<()> {
         let mut summary = Vec::new();
-        for (tag, value) in scalars.into_iter().chain(others) {
-            let Some(value) = value else { continue };
+        for (tag, value) in scalars {
             let mut entry = bytes(1, tag.as_bytes());
             entry.push(2 << 3 | 5);
             entry.extend((value as f32).to_le_bytes());
@@ -91,7 +116,7 @@ impl RunLog {
         }
         let mut event = fixed(1, &seconds().to_le_bytes());
         event.push(2 << 3);
-        event.extend(varint(r.step as u64));
+        event.extend(varint(step as u64));
         event.extend(bytes(5, &summary));
         record(&mut self.events, &event)
     }
@@ -143,8 +168,8 @@ mod tests {
     use super::*;
 
     fn step(step: usize) -> StepRecord {
-        let (loss_image, loss_video) = (Some(1.5), None);
-        StepRecord { step, epoch: 0, loss: 2.5, loss_image, loss_video, grad_norm: 0.5, lr: 1e-3, weight_decay: 0.05 }
+        let losses = BTreeMap::from([("loss_image".to_owned(), 1.5)]);
+        StepRecord { step, epoch: 0, loss: 2.5, losses, grad_norm: 0.5, lr: 1e-3, weight_decay: 0.05 }
     }
 
     #[test]

@@ -1,8 +1,15 @@
-//! Training: optimiser groups, schedules, distillation, checkpoints, logs.
+//! Training: the loop, optimiser groups, schedules, checkpoints, logs; and the three stages.
 
 pub mod checkpoint;
 mod disk;
 pub mod distill;
+mod error;
+pub mod finetune;
 pub mod groups;
 pub mod log;
+pub mod pretrain;
+mod run;
 pub mod schedule;
+
+pub use error::Error;
+pub use run::{Outcome, Reporter};

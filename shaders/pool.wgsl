@@ -1,0 +1,33 @@
+// Mean over tokens and its gradient; see src/op/pool.rs.
+#import index
+
+struct Params { samples: u32, tokens: u32, channels: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;        // (B, N, C)
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // (B, C)
+@group(0) @binding(3) var<storage, read> dy: array<f32>;       // (B, C)
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>; // (B, N, C)
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    if i >= params.samples * params.channels {
+        return;
+    }
+    let first = i / params.channels * params.tokens * params.channels + i % params.channels;
+    var sum = 0.0;
+    for (var n = 0u; n < params.tokens; n++) {
+        sum += x[first + n * params.channels];
+    }
+    y[i] = sum / f32(params.tokens);
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    if i >= params.samples * params.tokens * params.channels {
+        return;
+    }
+    let sample = i / (params.tokens * params.channels);
+    dx[i] = dy[sample * params.channels + i % params.channels] / f32(params.tokens);
+}

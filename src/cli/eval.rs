@@ -1,0 +1,146 @@
+//! `mvd eval` and `mvd predict`
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{AdapterArgs, Failure, report, train};
+use crate::config::{FinetuneConfig, OptimConfig};
+use crate::data::{Dataset, Item};
+use crate::eval::{Evaluator, Score, Views, ranking};
+use crate::gpu::Gpu;
+use crate::train::checkpoint::RunDir;
+use crate::train::finetune;
+use crate::weights::{self, Import};
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Run directory of a fine-tuning.
+    run: PathBuf,
+    /// A list of `path label` lines [default: the run's validation set].
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where a list's relative paths start.
+    #[arg(long)]
+    root: Option<PathBuf>,
+    /// Clips in time [default: the run's].
+    #[arg(long)]
+    clips: Option<usize>,
+    /// Crops a clip, 1 or 3 [default: the run's].
+    #[arg(long)]
+    crops: Option<usize>,
+    /// File to write the confusion matrix to, as CSV: a row a label, a column a prediction.
+    #[arg(long, value_name = "FILE")]
+    confusion: Option<PathBuf>,
+    #[command(flatten)]
+    gpu: AdapterArgs,
+}
+
+#[derive(Args)]
+pub(super) struct PredictArgs {
+    /// Run directory of a fine-tuning.
+    run: PathBuf,
+    /// Videos.
+    #[arg(required = true)]
+    videos: Vec<PathBuf>,
+    /// Names of the classes, one a line.
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// Classes to print.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    #[command(flatten)]
+    gpu: AdapterArgs,
+}
+
+/// The newest checkpoint of a run, ready to score clips.
+fn evaluator(gpu: &Arc<Gpu>, run: &Path, config: &FinetuneConfig) -> Result<Evaluator, Failure> {
+    let checkpoint = RunDir::open(run)?.0.latest()?.join("weights.safetensors");
+    let batch = config.optim.batch.min(16);
+    let config = FinetuneConfig { optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
+    let mut evaluator = Evaluator::new(gpu, &finetune::arch(&config)?)?;
+    let tensors = weights::load(&checkpoint)?;
+    let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), &checkpoint)?;
+    evaluator.set_weights(&tensors)?;
+    Ok(evaluator)
+}
+
+fn config(run: &Path) -> Result<FinetuneConfig, Failure> {
+    Ok(train::resume::<FinetuneConfig>(run)?.1)
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
+    let config = config(&args.run)?;
+    let data = args.data.as_ref().unwrap_or(&config.val);
+    if data.as_os_str().is_empty() {
+        return Err("--data: expected a list of `path label` lines, got none; the run has no validation set".into());
+    }
+    let own = (!config.data.root.as_os_str().is_empty()).then_some(&config.data.root);
+    let set = Dataset::open(data, args.root.as_ref().or(own).map(PathBuf::as_path))?;
+    set.expect_labels(config.classes)?;
+    let (clips, crops) = (args.clips.unwrap_or(config.test_clips), args.crops.unwrap_or(config.test_crops));
+    if clips == 0 || ![1, 3].contains(&crops) {
+        return Err(format!("--clips, --crops: expected 1 or more, and 1 or 3; got {clips} and {crops}").into());
+    }
+    let gpu = args.gpu.open()?;
+    let mut evaluator = evaluator(&gpu, &args.run, &config)?;
+    let views: Views = finetune::views(&config, clips, crops);
+    let bar = report::bar(set.items.len() * clips * crops, "clips");
+    let scores = evaluator.scores(&set.items, &views, config.data.threads, &mut |n| bar.inc(n as u64))?;
+    bar.finish_and_clear();
+    let score = Score::of(&set.items, &scores);
+    let counted = set.items.len() - score.unread;
+    println!("{counted} videos, {clips} x {crops} views: top-1 {:.2} %, top-5 {:.2} %", score.top1, score.top5);
+    if score.unread > 0 {
+        println!("{} videos could not be read and are not counted", score.unread);
+    }
+    for (label, row) in score.confusion.iter().enumerate() {
+        let all: usize = row.iter().sum();
+        if all > 0 {
+            println!("class {label:>4}: {:>6.2} % of {all}", 100.0 * row[label] as f64 / all as f64);
+        }
+    }
+    if let Some(path) = &args.confusion {
+        let row = |row: &Vec<usize>| row.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let text = score.confusion.iter().map(row).collect::<Vec<_>>().join("\n") + "\n";
+        std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
+    let config = config(&args.run)?;
+    let names: Vec<String> = match &args.names {
+        None => Vec::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+            let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+            if names.len() != config.classes {
+                let (path, got) = (path.display(), names.len());
+                return Err(format!("--names {path}: expected {} lines, got {got}", config.classes).into());
+            }
+            names
+        }
+    };
+    let gpu = args.gpu.open()?;
+    let mut evaluator = evaluator(&gpu, &args.run, &config)?;
+    let items: Vec<Item> = args.videos.iter().map(|path| Item { path: path.clone(), label: None }).collect();
+    let views = finetune::views(&config, config.test_clips, config.test_crops);
+    let scores = evaluator.scores(&items, &views, config.data.threads, &mut |_| {})?;
+    let mut unread = 0;
+    for (item, score) in items.iter().zip(scores) {
+        let Some(score) = score else {
+            unread += 1;
+            continue;
+        };
+        let mut text = format!("{}:", item.path.display());
+        for class in ranking(&score.shares).into_iter().take(args.top) {
+            let name = names.get(class).map_or_else(|| class.to_string(), Clone::clone);
+            let _ = write!(text, "  {name} {:.1} %", 100.0 * score.shares[class]);
+        }
+        println!("{text}");
+    }
+    if unread > 0 { Err(format!("{unread} of {} videos could not be read", items.len()).into()) } else { Ok(()) }
+}

@@ -1,0 +1,120 @@
+//! `mvd finetune`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
+use super::{AdapterArgs, Failure, train};
+use crate::config::{FinetuneConfig, OptimConfig, Sampling, size};
+use crate::model::Vit;
+use crate::recipes;
+use crate::train::finetune;
+
+/// Flags left out take the values of the published small model on Kinetics-400.
+#[derive(Args)]
+#[command(args_override_self = true)]
+pub(super) struct FinetuneArgs {
+    /// Run directory to make.
+    #[arg(long, default_value = "runs/finetune")]
+    out: PathBuf,
+    /// Weights of the student to start from, safetensors or PyTorch; without it, from scratch.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Labelled videos to validate on after each pass.
+    #[arg(long)]
+    val: Option<PathBuf>,
+    /// Classes.
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Encoder: tiny, small, base, large, huge, or dim,depth,heads.
+    #[arg(long, value_parser = size)]
+    size: Option<Vit>,
+    /// Which frames make a clip.
+    #[arg(long, value_enum)]
+    sampling: Option<Sampling>,
+    /// Clips drawn from a video each time it is decoded.
+    #[arg(long)]
+    repeats: Option<usize>,
+    /// Mirror half of the clips.
+    #[arg(long)]
+    flip: Option<bool>,
+    /// Share of clips with a region erased.
+    #[arg(long)]
+    erasing: Option<f64>,
+    /// Beta's parameter of mixup; 0: none.
+    #[arg(long)]
+    mixup: Option<f64>,
+    /// Beta's parameter of cutmix; 0: none.
+    #[arg(long)]
+    cutmix: Option<f64>,
+    /// Label smoothing.
+    #[arg(long)]
+    smoothing: Option<f64>,
+    /// Factor of the learning rate from one layer to the one below.
+    #[arg(long)]
+    layer_decay: Option<f64>,
+    /// Stochastic depth of the last block.
+    #[arg(long)]
+    drop_path: Option<f64>,
+    /// Dropout before the head.
+    #[arg(long)]
+    head_dropout: Option<f64>,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    optim: OptimArgs,
+    #[command(flatten)]
+    gpu: AdapterArgs,
+}
+
+impl FinetuneArgs {
+    fn config(&self) -> Result<FinetuneConfig, Failure> {
+        let preset = || {
+            let published = recipes::finetune("mvd-small-finetune-k400")?;
+            // A batch that fits one GPU.
+            Ok(FinetuneConfig { optim: OptimConfig { batch: 8, ..published.optim.clone() }, ..published })
+        };
+        let mut config = train::base(&self.run, recipes::finetune, preset)?;
+        config.data.threads = threads();
+        self.data.apply(&mut config.data);
+        self.optim.apply(&mut config.optim);
+        self.run.apply(&mut config.save);
+        set(&mut config.seed, &self.run.seed);
+        set(&mut config.encoder, &self.size);
+        set(&mut config.init, &self.init);
+        set(&mut config.val, &self.val);
+        set(&mut config.classes, &self.classes);
+        set(&mut config.sampling, &self.sampling);
+        set(&mut config.repeats, &self.repeats);
+        set(&mut config.flip, &self.flip);
+        set(&mut config.erasing, &self.erasing);
+        set(&mut config.mixup, &self.mixup);
+        set(&mut config.cutmix, &self.cutmix);
+        set(&mut config.smoothing, &self.smoothing);
+        set(&mut config.layer_decay, &self.layer_decay);
+        set(&mut config.drop_path, &self.drop_path);
+        set(&mut config.head_dropout, &self.head_dropout);
+        Ok(config)
+    }
+}
+
+pub(super) fn run(args: &FinetuneArgs) -> Result<(), Failure> {
+    let (dir, config, from) = match &args.run.resume {
+        Some(path) => train::resume(path)?,
+        None => {
+            let config = args.config()?;
+            if config.data.path.as_os_str().is_empty() {
+                return Err("--data: expected a list of `path label` lines, got none".into());
+            }
+            config.validate()?;
+            (train::create(&args.out, &config)?, config, None)
+        }
+    };
+    let gpu = args.gpu.open()?;
+    let outcome = train::report("fine-tune", |bar| finetune::train(&gpu, &config, &dir, from, bar))?;
+    println!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display());
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! A fine-tuning run's config.
+
+use super::{Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+
+/// Which frames of a video make a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampling {
+    /// A random start, then every stride-th frame.
+    Dense,
+    /// One frame of each of as many equal segments of the whole video.
+    Segment,
+}
+
+/// A fine-tuning run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Weights of the encoder to start from; empty: from scratch.
+    pub init: PathBuf,
+    /// Videos to validate on; empty: none.
+    pub val: PathBuf,
+    /// Classes.
+    pub classes: usize,
+    /// Which frames make a clip.
+    pub sampling: Sampling,
+    /// Clips drawn from a video each time it is decoded.
+    pub repeats: usize,
+    /// Mirror clips at random.
+    pub flip: bool,
+    /// Share of clips in which a random region is replaced by noise.
+    pub erasing: f64,
+    /// Beta's parameter of mixup; 0: none.
+    pub mixup: f64,
+    /// Beta's parameter of cutmix; 0: none.
+    pub cutmix: f64,
+    /// Label smoothing.
+    pub smoothing: f64,
+    /// Factor of the learning rate from one layer to the one below.
+    pub layer_decay: f64,
+    /// Stochastic depth of the last block.
+    pub drop_path: f64,
+    /// Dropout before the head.
+    pub head_dropout: f64,
+    /// Factor of the head's initial weights.
+    pub init_scale: f64,
+    /// Clips in time of a test.
+    pub test_clips: usize,
+    /// Crops a clip of a test: 1 or 3.
+    pub test_crops: usize,
+    /// Seed of weights, data order, crops and dropout.
+    pub seed: u64,
+    /// Videos and clips.
+    pub data: DataConfig,
+    /// Optimiser and length.
+    pub optim: OptimConfig,
+    /// Checkpoints.
+    pub save: SaveConfig,
+    /// The encoder.
+    pub encoder: Vit,
+}
+
+impl FinetuneConfig {
+    /// All that cannot work, each naming the flag, what was expected and what came.
+    ///
+    /// # Errors
+    /// The list, if there is anything on it.
+    pub fn validate(&self) -> Result<(), Problems> {
+        let mut check = Check::default();
+        self.data.check(&mut check);
+        self.optim.check(&mut check);
+        self.save.check(&mut check);
+        check.seed(self.seed);
+        check.vit("--size", &self.encoder, 16);
+        check.counts(&[("--repeats", self.repeats), ("--test-clips", self.test_clips)]);
+        let (classes, crops) = (self.classes, self.test_crops);
+        check.need(classes > 1, || format!("--classes: expected at least 2, got {classes}"));
+        check.need([1, 3].contains(&crops), || format!("--test-crops: expected 1 or 3, got {crops}"));
+        for (flag, value) in
+            [("--smoothing", self.smoothing), ("--drop-path", self.drop_path), ("--head-dropout", self.head_dropout)]
+        {
+            check.under_1(flag, value);
+        }
+        for (flag, value) in [("--mixup", self.mixup), ("--cutmix", self.cutmix), ("--init-scale", self.init_scale)] {
+            check.at_least_0(flag, value);
+        }
+        for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
+            check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
+        }
+        check.done()
+    }
+}

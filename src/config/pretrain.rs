@@ -1,0 +1,69 @@
+//! A stage-one run's config: a teacher from pixels.
+
+use super::{Check, DataConfig, Deserialize, MaskRule, OptimConfig, Problems, SaveConfig, Serialize, Vit};
+use crate::model::encoder::Family;
+
+/// Which teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PretrainKind {
+    /// MAE, on single frames.
+    Image,
+    /// VideoMAE, on clips.
+    Video,
+}
+
+impl PretrainKind {
+    /// Whose model it is.
+    pub fn family(self) -> Family {
+        match self {
+            PretrainKind::Image => Family::Mae,
+            PretrainKind::Video => Family::VideoMae,
+        }
+    }
+}
+
+/// A stage-one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Which teacher.
+    pub kind: PretrainKind,
+    /// Seed of weights, data order, crops and masks.
+    pub seed: u64,
+    /// Videos and clips.
+    pub data: DataConfig,
+    /// How tokens are masked.
+    pub mask: MaskRule,
+    /// Optimiser and length.
+    pub optim: OptimConfig,
+    /// Checkpoints.
+    pub save: SaveConfig,
+    /// The encoder, which becomes the teacher.
+    pub encoder: Vit,
+    /// The decoder, which is thrown away.
+    pub decoder: Vit,
+}
+
+impl PretrainConfig {
+    /// All that cannot work, each naming the flag, what was expected and what came.
+    ///
+    /// # Errors
+    /// The list, if there is anything on it.
+    pub fn validate(&self) -> Result<(), Problems> {
+        let mut check = Check::default();
+        self.data.check(&mut check);
+        self.mask.check(&self.data, &mut check);
+        self.optim.check(&mut check);
+        self.save.check(&mut check);
+        check.seed(self.seed);
+        let unit = if self.kind == PretrainKind::Image { 4 } else { 2 };
+        check.vit("--size", &self.encoder, unit);
+        check.vit("--decoder", &self.decoder, unit);
+        let (frames, tubelet) = (self.data.frames, self.data.tubelet);
+        check.need(self.kind == PretrainKind::Video || (frames, tubelet) == (1, 1), || {
+            format!("frames, tubelet: an image model takes 1 and 1, got {frames} and {tubelet}")
+        });
+        check.done()
+    }
+}

@@ -1,0 +1,148 @@
+//! What fine-tuning does to finished clips and their labels: mixup, cutmix, label smoothing, random erasing.
+
+use rand::{Rng, RngExt};
+use rand_distr::{Beta, Distribution, StandardNormal};
+
+use crate::op::patch::{DEVIATION, MEAN};
+
+/// How labels become soft and clips are mixed, as timm's `Mixup` in batch mode.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MixConfig {
+    /// Classes K.
+    pub classes: usize,
+    /// Label smoothing.
+    pub smoothing: f64,
+    /// Beta's parameter of mixup; 0: none.
+    pub mixup: f64,
+    /// Beta's parameter of cutmix; 0: none. With both, each batch takes one of them by chance.
+    pub cutmix: f64,
+}
+
+impl MixConfig {
+    /// Labels alone, smoothed.
+    pub fn smoothed(classes: usize, smoothing: f64) -> Self {
+        MixConfig { classes, smoothing, mixup: 0.0, cutmix: 0.0 }
+    }
+
+    /// Mixes each clip of `frames (B, T, size, size, 3)` with its mirror image in the batch; gives the soft labels (B, K).
+    pub fn apply(&self, frames: &mut [u8], labels: &[u32], size: usize, rng: &mut impl Rng) -> Vec<f32> {
+        let batch = labels.len();
+        let cut = self.cutmix > 0.0 && (self.mixup <= 0.0 || rng.random_bool(0.5));
+        let alpha = if cut { self.cutmix } else { self.mixup };
+        // No Beta distribution of this parameter: nothing is mixed.
+        let mut share = Beta::new(alpha, alpha).map_or(1.0, |beta| beta.sample(rng));
+        let clip = frames.len() / batch.max(1);
+        if share < 1.0 {
+            let other = frames.to_vec();
+            let others = other.chunks_exact(clip).rev();
+            if cut {
+                let (rows, columns) = boxed(size, 1.0 - share, rng);
+                share = 1.0 - (rows.len() * columns.len()) as f64 / (size * size) as f64;
+                for (clip, other) in frames.chunks_exact_mut(clip).zip(others) {
+                    for (row, from) in clip
+                        .chunks_exact_mut(3 * size)
+                        .zip(other.chunks_exact(3 * size))
+                        .enumerate()
+                        .filter(|(y, _)| rows.contains(&(y % size)))
+                        .map(|(_, pair)| pair)
+                    {
+                        let range = 3 * columns.start..3 * columns.end;
+                        row[range.clone()].copy_from_slice(&from[range]);
+                    }
+                }
+            } else {
+                for (to, from) in frames.chunks_exact_mut(clip).zip(others) {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = (f64::from(*to) * share + f64::from(*from) * (1.0 - share)).round() as u8;
+                    }
+                }
+            }
+        }
+        let off = (self.smoothing / self.classes as f64) as f32;
+        let on = (1.0 - self.smoothing) as f32;
+        let mut soft = vec![off; batch * self.classes];
+        for (i, label) in labels.iter().enumerate() {
+            let row = &mut soft[i * self.classes..(i + 1) * self.classes];
+            row[*label as usize] += on * share as f32;
+            row[labels[batch - 1 - i] as usize] += on * (1.0 - share) as f32;
+        }
+        soft
+    }
+}
+
+/// Rows and columns of a box of a share of a square's area around a random centre, cut at the edges.
+fn boxed(size: usize, area: f64, rng: &mut impl Rng) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+    let side = (size as f64 * area.sqrt()) as usize;
+    let mut range = || {
+        let centre = rng.random_range(0..size);
+        centre.saturating_sub(side / 2)..(centre + side / 2).min(size)
+    };
+    (range(), range())
+}
+
+/// Fills one region of all frames of a clip with noise of ImageNet's mean and deviation, as timm's `RandomErasing` in
+/// `pixel` mode: a share of 2 % to a third of the area, ratio of sides 0.3 to 3.3.
+pub(super) fn erase(clip: &mut [u8], size: usize, rng: &mut impl Rng) {
+    for _ in 0..10 {
+        let area = rng.random_range(0.02..1.0 / 3.0) * (size * size) as f64;
+        let ratio = rng.random_range(0.3f64.ln()..(1.0 / 0.3f64).ln()).exp();
+        let (height, width) = ((area * ratio).sqrt().round() as usize, (area / ratio).sqrt().round() as usize);
+        if width == 0 || height == 0 || width >= size || height >= size {
+            continue;
+        }
+        let (top, left) = (rng.random_range(0..=size - height), rng.random_range(0..=size - width));
+        for (y, row) in clip.chunks_exact_mut(3 * size).enumerate() {
+            if !(top..top + height).contains(&(y % size)) {
+                continue;
+            }
+            for (i, value) in row[3 * left..3 * (left + width)].iter_mut().enumerate() {
+                let noise: f64 = StandardNormal.sample(rng);
+                *value = ((noise * DEVIATION[i % 3] + MEAN[i % 3]) * 255.0).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        return;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::rng;
+
+    #[test]
+    fn labels_are_smoothed_as_timm_does() {
+        let soft = MixConfig::smoothed(4, 0.1).apply(&mut [], &[2], 8, &mut rng(0, 0, 0, 0));
+        let expected = [0.025, 0.025, 0.925, 0.025];
+        assert!(soft.iter().zip(expected).all(|(s, e)| (s - e).abs() < 1e-6f32), "{soft:?}");
+    }
+
+    #[test]
+    fn labels_follow_the_pixels() {
+        let (size, frames) = (16, 2);
+        let one = frames * size * size * 3;
+        for (mixup, cutmix) in [(0.8, 0.0), (0.0, 1.0)] {
+            let config = MixConfig { classes: 2, smoothing: 0.0, mixup, cutmix };
+            for seed in 0..20 {
+                let mut clips = [vec![0u8; one], vec![200u8; one]].concat();
+                let soft = config.apply(&mut clips, &[0, 1], size, &mut rng(seed, 0, 0, 0));
+                let mean = |clip: &[u8]| clip.iter().map(|v| f64::from(*v)).sum::<f64>() / clip.len() as f64 / 200.0;
+                assert!((mean(&clips[..one]) - f64::from(soft[1])).abs() < 0.01, "{mixup} {cutmix} {soft:?}");
+                assert!((mean(&clips[one..]) - f64::from(soft[3])).abs() < 0.01, "{mixup} {cutmix} {soft:?}");
+                assert!((soft[0] + soft[1] - 1.0).abs() < 1e-6 && (soft[0] - soft[3]).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn one_region_of_all_frames_is_erased() {
+        let size = 32;
+        let mut clip = vec![7u8; 3 * size * size * 3];
+        erase(&mut clip, size, &mut rng(1, 0, 0, 0));
+        let changed: Vec<usize> = (0..3 * size * size).filter(|p| clip[3 * p..3 * p + 3] != [7, 7, 7]).collect();
+        let frame = size * size;
+        let first: Vec<usize> = changed.iter().copied().filter(|p| *p < frame).collect();
+        assert!(!first.is_empty() && changed.len() == 3 * first.len());
+        let area = (frame as f64 * 0.02) as usize..frame * 2 / 5;
+        assert!(area.contains(&first.len()), "{}", first.len());
+    }
+}

@@ -1,0 +1,248 @@
+//! Evaluation: multi-view tests of classifiers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+use fast_image_resize::Resizer;
+use rayon::prelude::*;
+
+use crate::data::{ClipConfig, Item, View};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::model::classifier::{ClassifierArch, Forward};
+use crate::weights::{self, Spec, Tensors};
+use crate::{data, gpu};
+
+/// Why an evaluation ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// The model.
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    /// The system gives no threads.
+    #[error("cannot start decoding threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Which clips and crops of a video a test looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Views {
+    /// Frames of a clip.
+    pub frames: usize,
+    /// Frames of the video from one of the clip's to the next.
+    pub stride: usize,
+    /// Height and width of a crop.
+    pub size: usize,
+    /// Clips by segments of the whole video.
+    pub segments: bool,
+    /// Clips in time.
+    pub clips: usize,
+    /// Crops of each.
+    pub crops: usize,
+}
+
+/// A classifier ready to score clips.
+pub struct Evaluator {
+    engine: Engine,
+    forward: Forward,
+    batch: usize,
+    classes: usize,
+    dim: usize,
+}
+
+/// What one video scored: softmax shares over classes and pooled features, averaged over its views.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoScore {
+    /// (K) shares; they sum to 1.
+    pub shares: Vec<f64>,
+    /// (C) mean over tokens, before norm and head.
+    pub features: Vec<f64>,
+}
+
+/// A set's result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Percent of videos whose label has the largest share.
+    pub top1: f64,
+    /// Percent of videos whose label is among the five largest.
+    pub top5: f64,
+    /// `[label][prediction]` counts.
+    pub confusion: Vec<Vec<usize>>,
+    /// Videos that could not be read; counted in neither.
+    pub unread: usize,
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let most = logits.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
+    let shares: Vec<f64> = logits.iter().map(|v| (f64::from(*v) - most).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|s| s / sum).collect()
+}
+
+/// Classes by falling share.
+pub fn ranking(shares: &[f64]) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..shares.len()).collect();
+    classes.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]));
+    classes
+}
+
+impl Score {
+    /// The result of labelled videos.
+    pub fn of(items: &[Item], scores: &[Option<VideoScore>]) -> Score {
+        let classes = scores.iter().flatten().map(|s| s.shares.len()).max().unwrap_or(0);
+        let mut confusion = vec![vec![0; classes]; classes];
+        let (mut first, mut five, mut count) = (0, 0, 0);
+        for (item, score) in items.iter().zip(scores) {
+            let (Some(label), Some(score)) = (item.label, score) else { continue };
+            let ranking = ranking(&score.shares);
+            let place = ranking.iter().position(|c| *c == label as usize);
+            first += usize::from(place == Some(0));
+            five += usize::from(place.is_some_and(|p| p < 5));
+            count += 1;
+            if let Some(row) = confusion.get_mut(label as usize) {
+                row[ranking[0]] += 1;
+            }
+        }
+        let percent = |n: usize| 100.0 * n as f64 / count.max(1) as f64;
+        let unread = scores.iter().filter(|s| s.is_none()).count();
+        Score { top1: percent(first), top5: percent(five), confusion, unread }
+    }
+}
+
+impl Evaluator {
+    /// Builds the forward pass.
+    ///
+    /// # Errors
+    /// What the model cannot be built for.
+    pub fn new(gpu: &Arc<Gpu>, arch: &ClassifierArch) -> Result<Evaluator, Error> {
+        let mut rec = Recorder::new(gpu.caps().clone());
+        let forward = arch.record_forward(&mut rec)?;
+        let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+        Ok(Evaluator { engine, forward, batch: arch.batch, classes: arch.classes, dim: arch.encoder.dim })
+    }
+
+    /// The parameters it wants.
+    pub fn specs(&self) -> &[Spec] {
+        &self.forward.params.specs
+    }
+
+    /// Takes a model's weights, all of them.
+    ///
+    /// # Errors
+    /// A tensor is missing or of another size.
+    pub fn set_weights(&mut self, tensors: &Tensors) -> Result<(), Error> {
+        let find = |name: &str| tensors.get(name).map(|t| t.data.as_slice());
+        Ok(self.engine.write_params(self.forward.params.set, Arena::Weight, find)?)
+    }
+
+    /// Scores videos; none for one that cannot be read, which is logged as a warning with its name.
+    ///
+    /// # Errors
+    /// The GPU.
+    pub fn scores(
+        &mut self,
+        items: &[Item],
+        views: &Views,
+        threads: usize,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Option<VideoScore>>, Error> {
+        let per_video = views.clips * views.crops;
+        let mut sums: Vec<Option<VideoScore>> =
+            vec![Some(VideoScore { shares: vec![0.0; self.classes], features: vec![0.0; self.dim] }); items.len()];
+        let tasks: Vec<(usize, usize)> = (0..items.len()).flat_map(|i| (0..per_video).map(move |v| (i, v))).collect();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
+        let batch = self.batch;
+        std::thread::scope(|scope| {
+            // Two batches decoded ahead of the GPU.
+            let (sender, receiver) = bounded(2);
+            let tasks = &tasks;
+            scope.spawn(move || {
+                for chunk in tasks.chunks(batch) {
+                    let one = |task: &(usize, usize)| clip(&items[task.0], views, task.1);
+                    let clips: Vec<Option<Vec<u8>>> = pool.install(|| chunk.par_iter().map(one).collect());
+                    if sender.send(clips).is_err() {
+                        break;
+                    }
+                }
+            });
+            for (chunk, clips) in tasks.chunks(batch).zip(receiver) {
+                let scored = self.batch(&clips, views)?;
+                for ((video, _), score) in chunk.iter().zip(scored) {
+                    match (score, &mut sums[*video]) {
+                        (Some((shares, features)), Some(sum)) => {
+                            let share = 1.0 / per_video as f64;
+                            sum.shares.iter_mut().zip(shares).for_each(|(s, v)| *s += v * share);
+                            sum.features.iter_mut().zip(features).for_each(|(s, v)| *s += f64::from(v) * share);
+                        }
+                        (None, slot) => *slot = None,
+                        (Some(_), None) => {}
+                    }
+                }
+                progress(chunk.len());
+            }
+            Ok(sums)
+        })
+    }
+
+    /// Softmax shares and pooled features of each clip.
+    fn batch(&mut self, clips: &[Option<Vec<u8>>], views: &Views) -> Result<Vec<Option<(Vec<f64>, Vec<f32>)>>, Error> {
+        let len = views.frames * views.size * views.size * 3;
+        let mut frames = vec![0; self.batch * len];
+        for (to, clip) in frames.chunks_exact_mut(len).zip(clips) {
+            if let Some(clip) = clip {
+                to.copy_from_slice(clip);
+            }
+        }
+        self.engine.write_bytes(self.forward.frames, &frames)?;
+        self.engine.run(Phase::Micro, &StepValues::default())?;
+        let logits = self.engine.read(self.forward.logits)?;
+        let pooled = self.engine.read(self.forward.pooled)?;
+        let rows = logits.chunks_exact(self.classes).zip(pooled.chunks_exact(self.dim));
+        let scored = clips
+            .iter()
+            .zip(rows)
+            .map(|(clip, (logits, features))| clip.as_ref().map(|_| (softmax(logits), features.to_vec())));
+        Ok(scored.collect())
+    }
+}
+
+/// One view of a video; none if it cannot be read.
+fn clip(item: &Item, views: &Views, view: usize) -> Option<Vec<u8>> {
+    let Views { frames, stride, size, segments, clips, crops } = *views;
+    let view = View::Test { segments, clip: view / crops, clips, crop: view % crops, crops };
+    let config = ClipConfig { view, ..ClipConfig::pretraining(frames, stride, size) };
+    // Tests draw nothing at random.
+    let mut rng = data::rng(0, 0, 0, 0);
+    let draw = AssertUnwindSafe(|| data::draw(&item.path, &config, &mut Resizer::new(), &mut rng));
+    let drawn = catch_unwind(draw).unwrap_or_else(|_| Err(data::Error::video(&item.path, "the decoder panicked")));
+    match drawn {
+        Ok(clips) => clips.into_iter().next().map(|c| c.frames),
+        Err(error) => {
+            log::warn!("not counted: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_count_labels_and_places() {
+        let item = |label| Item { path: "x".into(), label: Some(label) };
+        let score = |shares: &[f64]| Some(VideoScore { shares: shares.to_vec(), features: vec![] });
+        let items = [item(0), item(1), item(2), item(1)];
+        let scores = [score(&[0.9, 0.1, 0.0]), score(&[0.9, 0.1, 0.0]), score(&[0.1, 0.2, 0.7]), None];
+        let got = Score::of(&items, &scores);
+        assert!((got.top1 - 200.0 / 3.0).abs() < 1e-9 && got.top5 == 100.0 && got.unread == 1, "{got:?}");
+        assert_eq!(got.confusion, [[1, 0, 0], [1, 0, 0], [0, 0, 1]]);
+        assert!((softmax(&[1000.0, 1000.0])[0] - 0.5).abs() < 1e-12);
+    }
+}

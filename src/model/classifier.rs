@@ -1,0 +1,146 @@
+//! The classifier: the student's encoder without its final norm, mean over tokens, norm, dropout, head.
+
+use super::arch::{Grid, Vit};
+use super::block::{DropPath, DropPaths};
+use super::encoder::{Encoder, Family, every};
+use super::params::{Norm, Params};
+use super::step::{LossTerm, Pixels, Step, finish};
+use crate::gpu::{Dtype, Phase, Recorder, Tensor};
+use crate::op::linear::{self, Linear};
+use crate::op::patch::Cut;
+use crate::op::{cross_entropy, dropout, layer_norm, pool, scalars};
+use crate::weights::{Init, Result};
+
+/// Everything that fixes a classifier's shapes.
+#[derive(Debug, Clone)]
+pub struct ClassifierArch {
+    /// `Mvd`, or `VideoMae` for classifiers fine-tuned by VideoMAE.
+    pub family: Family,
+    /// The encoder.
+    pub encoder: Vit,
+    /// How clips are cut.
+    pub grid: Grid,
+    /// Classes K.
+    pub classes: usize,
+    /// Samples B of a micro-batch.
+    pub batch: usize,
+    /// Micro-batches of a step.
+    pub accumulate: usize,
+    /// Stochastic depth of the last block.
+    pub drop_path: f64,
+    /// Share of pooled channels that training drops before the head.
+    pub head_dropout: f64,
+    /// Factor of the head's initial weights.
+    pub init_scale: f64,
+    /// How clips are given.
+    pub pixels: Pixels,
+}
+
+struct Classifier {
+    encoder: Encoder,
+    fc_norm: Norm,
+    head: Linear,
+}
+
+/// A recorded forward pass.
+pub struct Forward {
+    /// The parameters, frozen.
+    pub params: Params,
+    /// The clips, see [`Pixels`].
+    pub frames: Tensor,
+    /// Mean over tokens before norm and head, (B, C).
+    pub pooled: Tensor,
+    /// Class scores (B, K) before the softmax.
+    pub logits: Tensor,
+}
+
+impl Classifier {
+    fn declare(rec: &mut Recorder, params: &mut Params, arch: &ClassifierArch) -> Self {
+        let dim = arch.encoder.dim;
+        let init = Init::Normal { std: (0.02 * arch.init_scale) as f32 };
+        Classifier {
+            encoder: Encoder::declare(rec, params, "", arch.family, &arch.encoder, &arch.grid),
+            fc_norm: params.norm(rec, "fc_norm", dim),
+            head: Linear::new(
+                params.tensor(rec, "head.weight", &[arch.classes, dim], init),
+                Some(params.tensor(rec, "head.bias", &[arch.classes], Init::Zeros)),
+            ),
+        }
+    }
+
+    /// `(pooled (B, C), logits (B, K))`; the head's dropout, if any, joins `drops`.
+    fn forward(
+        &self,
+        rec: &mut Recorder,
+        frames: Tensor,
+        arch: &ClassifierArch,
+        rates: (f64, f64),
+        drops: &mut DropPaths,
+    ) -> Result<(Tensor, Tensor)> {
+        let (drop_path, head_dropout) = rates;
+        let cut = Cut { tubelet: arch.grid.tubelet, patch: arch.grid.patch, frame_step: 1 };
+        let patches = arch.pixels.cut(rec, frames, None, cut);
+        let index = every(rec, arch.batch, arch.grid.len());
+        let x = self.encoder.forward(rec, patches, index, drop_path, drops)?;
+        let pooled = pool::forward(rec, x);
+        let x = layer_norm::forward(rec, pooled, self.fc_norm.weight, self.fc_norm.bias);
+        let x = if head_dropout > 0.0 {
+            let scale = rec.input("head dropout", &[arch.batch, arch.encoder.dim], Dtype::F32);
+            drops.0.push(DropPath { rate: head_dropout, scale });
+            dropout::forward(rec, x, scale)
+        } else {
+            x
+        };
+        Ok((pooled, linear::forward(rec, x, &self.head)))
+    }
+}
+
+impl ClassifierArch {
+    fn params(rec: &mut Recorder, trainable: bool) -> Params {
+        Params::new(rec, "classifier", trainable).with_linear(Init::Normal { std: 0.02 })
+    }
+
+    /// Records forward and backward of a micro-batch and the update; `group` as for [`finish`].
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn record(&self, rec: &mut Recorder, group: impl Fn(&str, &[usize]) -> (f32, bool)) -> Result<Step> {
+        rec.set_phase(Phase::Micro);
+        let frames = self.pixels.input(rec, self.batch, &self.grid);
+        let labels = rec.input("labels", &[self.batch, self.classes], Dtype::F32);
+        let scalars = scalars::declare(rec);
+        let mut params = Self::params(rec, true);
+        let net = Classifier::declare(rec, &mut params, self);
+        let mut drops = DropPaths::default();
+        let (_, logits) = net.forward(rec, frames, self, (self.drop_path, self.head_dropout), &mut drops)?;
+        cross_entropy::forward(rec, logits, labels, 1.0 / self.accumulate as f32, scalars, scalars::LOSS);
+        finish(rec, &params, scalars, group);
+        Ok(Step {
+            params,
+            frozen: Vec::new(),
+            frames,
+            image_frames: None,
+            masking: None,
+            labels: Some(labels),
+            drops: drops.0,
+            scalars,
+            losses: vec![LossTerm { name: "class", slot: scalars::LOSS, weight: 1.0 }],
+            outputs: vec![("logits", logits)],
+        })
+    }
+
+    /// Records the forward pass alone, without dropout.
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn record_forward(&self, rec: &mut Recorder) -> Result<Forward> {
+        rec.set_phase(Phase::Micro);
+        let frames = self.pixels.input(rec, self.batch, &self.grid);
+        let mut params = Self::params(rec, false);
+        let net = Classifier::declare(rec, &mut params, self);
+        let (pooled, logits) = net.forward(rec, frames, self, (0.0, 0.0), &mut DropPaths::default())?;
+        rec.keep(pooled);
+        rec.keep(logits);
+        Ok(Forward { params, frames, pooled, logits })
+    }
+}

@@ -1,0 +1,117 @@
+//! What every recorded training step has in common, whatever it learns.
+
+use super::arch::Grid;
+use super::block::DropPath;
+use super::params::Params;
+use crate::gpu::{Dtype, Phase, Recorder, Tensor};
+use crate::op::patch::{self, Cut};
+use crate::op::{adamw, grad_norm};
+
+/// How clips reach the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pixels {
+    /// `frames (B, T, H, W, 3)` in bytes, normalised on the GPU by ImageNet's mean and deviation.
+    Bytes,
+    /// `frames (B, 3, T, H, W)` in f32, normalised already.
+    Normalized,
+}
+
+impl Pixels {
+    /// The input of a batch of clips.
+    pub fn input(self, rec: &mut Recorder, batch: usize, grid: &Grid) -> Tensor {
+        let Grid { frames, size, .. } = *grid;
+        match self {
+            Pixels::Bytes => rec.input("frames", &[batch, frames, size, size, 3], Dtype::U8),
+            Pixels::Normalized => rec.input("frames", &[batch, 3, frames, size, size], Dtype::F32),
+        }
+    }
+
+    /// Patches (B V, P) of the tokens that `index` (B, V) picks, or of all.
+    pub fn cut(self, rec: &mut Recorder, frames: Tensor, index: Option<Tensor>, cut: Cut) -> Tensor {
+        match self {
+            Pixels::Bytes => patch::from_bytes(rec, frames, index, cut),
+            Pixels::Normalized => patch::from_normalized(rec, frames, index, cut),
+        }
+    }
+}
+
+/// Which tokens are visible and which are masked, both in (t, h, w) order.
+#[derive(Debug, Clone, Copy)]
+pub struct Masking {
+    /// (B, V) token indices.
+    pub visible: Tensor,
+    /// (B, M) token indices.
+    pub masked: Tensor,
+    /// (B, V + M): the visible indices, then the masked ones.
+    pub order: Tensor,
+}
+
+impl Masking {
+    /// The inputs of a batch.
+    pub fn declare(rec: &mut Recorder, batch: usize, tokens: usize, masked: usize) -> Masking {
+        Masking {
+            visible: rec.input("visible", &[batch, tokens - masked], Dtype::U32),
+            masked: rec.input("masked", &[batch, masked], Dtype::U32),
+            order: rec.input("token order", &[batch, tokens], Dtype::U32),
+        }
+    }
+}
+
+/// One term of the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossTerm {
+    /// Its name in logs.
+    pub name: &'static str,
+    /// Its element of the scalars.
+    pub slot: usize,
+    /// Its weight in the sum.
+    pub weight: f32,
+}
+
+/// A frozen model inside a step.
+pub struct Frozen {
+    /// `image_teacher` or `video_teacher`.
+    pub name: &'static str,
+    /// Its parameters.
+    pub params: Params,
+}
+
+/// Handles of a recorded step: what to feed, what to read back.
+pub struct Step {
+    /// The parameters that learn.
+    pub params: Params,
+    /// Models that do not.
+    pub frozen: Vec<Frozen>,
+    /// The clips, see [`Pixels`].
+    pub frames: Tensor,
+    /// An image teacher's own frames `(B, T / tubelet, h, w, 3)`, where it takes another size.
+    pub image_frames: Option<Tensor>,
+    /// Token indices, where tokens are masked.
+    pub masking: Option<Masking>,
+    /// Soft labels (B, K), where classes are learned.
+    pub labels: Option<Tensor>,
+    /// Stochastic depth and dropout.
+    pub drops: Vec<DropPath>,
+    /// Losses, gradient norm and canary, see `op::scalars`.
+    pub scalars: Tensor,
+    /// The terms of the loss.
+    pub losses: Vec<LossTerm>,
+    /// Named intermediate results, for checks.
+    pub outputs: Vec<(&'static str, Tensor)>,
+}
+
+/// Ends a recording: the backward pass, the clearing of what micro-batches accumulate, gradient norm and AdamW.
+///
+/// `group` gives a parameter's (name, shape) factor of the learning rate and whether weight decay applies.
+pub fn finish(rec: &mut Recorder, params: &Params, scalars: Tensor, group: impl Fn(&str, &[usize]) -> (f32, bool)) {
+    rec.backward();
+    rec.set_phase(Phase::Begin);
+    rec.clear(scalars);
+    for [_, grad, _, _] in rec.chunks(params.set) {
+        rec.clear(grad);
+    }
+    rec.set_phase(Phase::Update);
+    grad_norm::record(rec, params.set, scalars);
+    adamw::record(rec, params.set, scalars, group);
+    rec.keep(scalars);
+}

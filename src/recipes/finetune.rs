@@ -1,0 +1,87 @@
+//! Fine-tuning for action recognition.
+
+use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic};
+use crate::config::{FinetuneConfig, OptimConfig, Sampling, SaveConfig};
+use crate::model::Vit;
+
+const MVD: &str = "ruiwang2021/mvd, scripts/finetune; RandAugment is not applied here yet";
+
+pub(super) fn all() -> Vec<Recipe> {
+    let recipe = |name, result, config| Recipe { name, source: MVD, result, config: Config::Finetune(config) };
+    let tuned = |lr, batch, epochs| {
+        move |c: FinetuneConfig| FinetuneConfig { optim: OptimConfig { lr, batch, epochs, ..c.optim }, ..c }
+    };
+    // Half the head's inputs dropped, more stochastic depth.
+    let deep = |c: FinetuneConfig| FinetuneConfig { head_dropout: 0.5, drop_path: 0.3, ..c };
+    let slow_end = |c: FinetuneConfig| FinetuneConfig { optim: OptimConfig { min_lr: 1e-5, ..c.optim.clone() }, ..c };
+    vec![
+        Recipe {
+            name: "finetune-tiny",
+            source: "ours, for trials on synthetic clips",
+            result: "none",
+            config: Config::Finetune(tiny()),
+        },
+        recipe("mvd-small-finetune-k400", "80.6 % (5x3 views)", tuned(5e-4, 384, 150)(kinetics(SMALL))),
+        recipe(
+            "mvd-small-finetune-ssv2",
+            "70.7 % (2x3 views)",
+            FinetuneConfig { layer_decay: 0.7, ..tuned(1e-3, 384, 40)(something(SMALL)) },
+        ),
+        recipe("mvd-base-finetune-k400", "82.7 % (5x3 views)", tuned(5e-4, 384, 75)(kinetics(BASE))),
+        recipe("mvd-base-finetune-ssv2", "72.5 % (2x3 views)", tuned(5e-4, 384, 30)(something(BASE))),
+        recipe("mvd-large-finetune-k400", "86.4 % (5x3 views)", deep(tuned(1e-3, 512, 50)(kinetics(LARGE)))),
+        recipe("mvd-large-finetune-ssv2", "76.7 % (2x3 views)", deep(tuned(5e-4, 256, 30)(something(LARGE)))),
+        recipe("mvd-huge-finetune-k400", "87.3 % (5x3 views)", deep(tuned(1e-3, 256, 50)(kinetics(HUGE)))),
+        recipe("mvd-huge-finetune-ssv2", "77.3 % (2x3 views)", slow_end(deep(tuned(5e-4, 128, 30)(something(HUGE))))),
+    ]
+}
+
+fn kinetics(encoder: Vit) -> FinetuneConfig {
+    FinetuneConfig {
+        init: Default::default(),
+        val: Default::default(),
+        classes: 400,
+        sampling: Sampling::Dense,
+        repeats: 2,
+        flip: true,
+        erasing: 0.25,
+        mixup: 0.8,
+        cutmix: 1.0,
+        smoothing: 0.1,
+        layer_decay: 0.75,
+        drop_path: 0.1,
+        head_dropout: 0.0,
+        init_scale: 0.001,
+        test_clips: 5,
+        test_crops: 3,
+        seed: 0,
+        data: k400(),
+        optim: OptimConfig { betas: [0.9, 0.999], min_lr: 1e-6, warmup_epochs: 5.0, ..pretraining() },
+        save: SAVE,
+        encoder,
+    }
+}
+
+/// Something-Something v2: directions matter, so nothing is mirrored.
+fn something(encoder: Vit) -> FinetuneConfig {
+    FinetuneConfig { classes: 174, sampling: Sampling::Segment, flip: false, test_clips: 2, ..kinetics(encoder) }
+}
+
+fn tiny() -> FinetuneConfig {
+    let published = kinetics(TINY);
+    FinetuneConfig {
+        classes: 10,
+        repeats: 1,
+        flip: false,
+        erasing: 0.0,
+        mixup: 0.0,
+        cutmix: 0.0,
+        drop_path: 0.0,
+        test_clips: 1,
+        test_crops: 1,
+        data: synthetic(),
+        optim: OptimConfig { batch: 16, epochs: 10, warmup_epochs: 1.0, lr: 1.6e-2, ..published.optim.clone() },
+        save: SaveConfig { every: 100, ..SAVE },
+        ..published
+    }
+}

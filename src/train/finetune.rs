@@ -1,0 +1,132 @@
+//! Stage three: a classifier from a student's encoder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, RunDir};
+use super::error::Error;
+use super::groups::{self, LayerDecay};
+use super::run::{self, Job, Outcome, Reporter, Task};
+use crate::config::{FinetuneConfig, Sampling};
+use crate::data::mix::MixConfig;
+use crate::data::{ClipConfig, Dataset, View};
+use crate::eval::{Evaluator, Score, Views};
+use crate::gpu::{Gpu, Recorder};
+use crate::model::classifier::ClassifierArch;
+use crate::model::encoder::Family;
+use crate::model::step::{Pixels, Step};
+use crate::weights::{self, Import, Tensors};
+
+/// The shapes of a config's step.
+///
+/// # Errors
+/// All that is wrong with the config.
+pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
+    config.validate()?;
+    Ok(ClassifierArch {
+        family: Family::Mvd,
+        encoder: config.encoder,
+        grid: config.data.grid(),
+        classes: config.classes,
+        batch: config.optim.batch,
+        accumulate: config.optim.accumulate,
+        drop_path: config.drop_path,
+        head_dropout: config.head_dropout,
+        init_scale: config.init_scale,
+        pixels: Pixels::Bytes,
+    })
+}
+
+/// The views of a config's test.
+pub fn views(config: &FinetuneConfig, clips: usize, crops: usize) -> Views {
+    Views {
+        frames: config.data.frames,
+        stride: config.data.stride,
+        size: config.data.input_size,
+        segments: config.sampling == Sampling::Segment,
+        clips,
+        crops,
+    }
+}
+
+struct Finetuning<'a> {
+    config: &'a FinetuneConfig,
+    arch: ClassifierArch,
+    val: Option<(Dataset, Evaluator)>,
+}
+
+/// The encoder of a student, or of any other model of the same shape, for a classifier.
+fn load_encoder(path: &Path, step: &Step) -> Result<Tensors, Error> {
+    let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let rules = Import {
+        allow_missing: list(&["fc_norm.*", "head.*"]),
+        allow_unexpected: list(&["norm.*", "mask_token*", "down_*", "decoder*", "fc_norm.*"]),
+        ..Import::pretrained()
+    };
+    Ok(weights::adopt(weights::load(path)?, &step.params.specs, &rules, path)?)
+}
+
+impl Task for Finetuning<'_> {
+    fn record(&mut self, rec: &mut Recorder) -> Result<Step, Error> {
+        let layers = LayerDecay { decay: self.config.layer_decay, depth: self.config.encoder.depth };
+        Ok(self.arch.record(rec, groups::classifier(layers))?)
+    }
+
+    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors, Error> {
+        let mut tensors = weights::init(&step.params.specs, seed);
+        if !self.config.init.as_os_str().is_empty() {
+            for (name, tensor) in load_encoder(&self.config.init, step)? {
+                tensors.insert(name, tensor);
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn validate(&mut self, weights: &dyn Fn() -> Result<Tensors, Error>) -> Result<Vec<(&'static str, f64)>, Error> {
+        let Some((set, evaluator)) = &mut self.val else { return Ok(Vec::new()) };
+        evaluator.set_weights(&weights()?)?;
+        let views = views(self.config, 1, 1);
+        let scores = evaluator.scores(&set.items, &views, self.config.data.threads, &mut |_| {})?;
+        let Score { top1, top5, .. } = Score::of(&set.items, &scores);
+        Ok(vec![("top1", top1), ("top5", top5)])
+    }
+}
+
+/// Trains from the start, or from a checkpoint of the same run.
+///
+/// # Errors
+/// Whatever ends the run; the last checkpoint stays whole.
+pub fn train(
+    gpu: &Arc<Gpu>,
+    config: &FinetuneConfig,
+    dir: &RunDir,
+    from: Option<Checkpoint>,
+    reporter: &mut dyn Reporter,
+) -> Result<Outcome, Error> {
+    let arch = arch(config)?;
+    let val = if config.val.as_os_str().is_empty() {
+        None
+    } else {
+        let set = Dataset::open(&config.val, run::root(&config.data))?;
+        set.expect_labels(config.classes)?;
+        Some((set, Evaluator::new(gpu, &arch)?))
+    };
+    let FinetuneConfig { flip, erasing, sampling, repeats, .. } = *config;
+    let view = View::Training { segments: sampling == Sampling::Segment, flip, erasing };
+    let data = &config.data;
+    let job = Job {
+        data,
+        optim: &config.optim,
+        save: &config.save,
+        seed: config.seed,
+        clip: ClipConfig { view, repeats, ..ClipConfig::pretraining(data.frames, data.stride, data.input_size) },
+        mask: None,
+        mix: Some(MixConfig {
+            classes: config.classes,
+            smoothing: config.smoothing,
+            mixup: config.mixup,
+            cutmix: config.cutmix,
+        }),
+    };
+    run::train(gpu, &job, &mut Finetuning { config, arch, val }, dir, from, reporter)
+}

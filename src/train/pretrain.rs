@@ -1,0 +1,62 @@
+//! Stage one: teachers from pixels.
+
+use std::sync::Arc;
+
+use super::checkpoint::{Checkpoint, RunDir};
+use super::error::Error;
+use super::groups;
+use super::run::{self, Job, Outcome, Reporter, Task};
+use crate::config::PretrainConfig;
+use crate::data::ClipConfig;
+use crate::gpu::{Gpu, Recorder};
+use crate::model::pixels::PixelArch;
+use crate::model::step::{Pixels, Step};
+
+/// The shapes of a config's step.
+///
+/// # Errors
+/// All that is wrong with the config.
+pub fn arch(config: &PretrainConfig) -> Result<PixelArch, Error> {
+    config.validate()?;
+    let grid = config.data.grid();
+    Ok(PixelArch {
+        family: config.kind.family(),
+        encoder: config.encoder,
+        decoder: config.decoder,
+        grid,
+        batch: config.optim.batch,
+        masked: config.mask.masks(&grid)?.masked(),
+        accumulate: config.optim.accumulate,
+        pixels: Pixels::Bytes,
+    })
+}
+
+impl Task for PixelArch {
+    fn record(&mut self, rec: &mut Recorder) -> Result<Step, Error> {
+        Ok(PixelArch::record(self, rec, groups::pixels)?)
+    }
+}
+
+/// Trains from the start, or from a checkpoint of the same run.
+///
+/// # Errors
+/// Whatever ends the run; the last checkpoint stays whole.
+pub fn train(
+    gpu: &Arc<Gpu>,
+    config: &PretrainConfig,
+    dir: &RunDir,
+    from: Option<Checkpoint>,
+    reporter: &mut dyn Reporter,
+) -> Result<Outcome, Error> {
+    let mut arch = arch(config)?;
+    let job = Job {
+        data: &config.data,
+        optim: &config.optim,
+        save: &config.save,
+        seed: config.seed,
+        clip: ClipConfig::pretraining(config.data.frames, config.data.stride, config.data.input_size),
+        mask: Some(config.mask.masks(&arch.grid)?),
+        mix: None,
+    };
+    run::train(gpu, &job, &mut arch, dir, from, reporter)
+}

@@ -1,0 +1,360 @@
+//! The loop of every training run: loader, engine, schedules, logs and checkpoints joined.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use super::checkpoint::{Checkpoint, RunDir, State};
+use super::error::Error;
+use super::log::{RunLog, StepRecord};
+use super::schedule::{Schedule, scaled_lr};
+use crate::config::{DataConfig, OptimConfig, SaveConfig};
+use crate::data::mix::MixConfig;
+use crate::data::{self, Batch, ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, Position};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
+use crate::model::step::Step;
+use crate::op::scalars;
+use crate::weights::{self, HostTensor, Import, Tensors};
+
+/// What a run tells while it goes.
+pub trait Reporter {
+    /// Before the first step: the total of steps, the first one, and facts worth knowing.
+    fn start(&mut self, total: usize, first: usize, facts: &[String]);
+    /// After each step.
+    fn step(&mut self, record: &StepRecord, clips_per_second: f64, waited: Duration);
+    /// After each checkpoint.
+    fn saved(&mut self, path: &Path);
+    /// Something else worth a line.
+    fn note(&mut self, text: &str);
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// The last step's record; none if there was nothing left to do.
+    pub last: Option<StepRecord>,
+    /// Files that could not be read.
+    pub bad_files: Vec<PathBuf>,
+}
+
+/// What a run learns from, whatever it learns.
+#[derive(Debug, Clone)]
+pub struct Job<'a> {
+    /// Videos.
+    pub data: &'a DataConfig,
+    /// Optimiser and length.
+    pub optim: &'a OptimConfig,
+    /// Checkpoints.
+    pub save: &'a SaveConfig,
+    /// Seed of everything.
+    pub seed: u64,
+    /// How clips are drawn.
+    pub clip: ClipConfig,
+    /// How tokens are masked, if they are.
+    pub mask: Option<MaskConfig>,
+    /// How labels become soft, if there are any.
+    pub mix: Option<MixConfig>,
+}
+
+/// What differs from one kind of run to another.
+pub trait Task {
+    /// Records the step.
+    ///
+    /// # Errors
+    /// What the model cannot be built for.
+    fn record(&mut self, rec: &mut Recorder) -> Result<Step, Error>;
+
+    /// Loads frozen models.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit.
+    fn load_frozen(&mut self, _engine: &Engine, _step: &Step) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The weights that a new run starts from.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit.
+    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors, Error> {
+        Ok(weights::init(&step.params.specs, seed))
+    }
+
+    /// Looks at the weights after a pass over the set; what it finds is logged under its names.
+    ///
+    /// # Errors
+    /// Whatever ends the run.
+    fn validate(&mut self, _weights: &dyn Fn() -> Result<Tensors, Error>) -> Result<Vec<(&'static str, f64)>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+struct Run<'a> {
+    job: &'a Job<'a>,
+    engine: Engine,
+    step: Step,
+    lr: Schedule,
+    decay: Schedule,
+    log: RunLog,
+    run: &'a RunDir,
+    /// Steps submitted whose losses were not yet read.
+    pending: VecDeque<StepRecord>,
+    last: Option<StepRecord>,
+    /// When the session's first step began, and how many it has finished.
+    clock: Instant,
+    finished: usize,
+}
+
+/// Steps of the run and of its warm-up.
+fn steps(optim: &OptimConfig, batches: usize) -> (usize, usize) {
+    let pass = (batches / optim.accumulate).max(1);
+    let total = if optim.steps > 0 { optim.steps } else { optim.epochs * pass };
+    let share = optim.warmup_epochs / optim.epochs.max(1) as f64;
+    (total, ((total as f64 * share) as usize).min(total.saturating_sub(1)))
+}
+
+/// Trains from the start, or from a checkpoint of the same run.
+///
+/// # Errors
+/// Whatever ends the run; the last checkpoint stays whole.
+pub fn train(
+    gpu: &Arc<Gpu>,
+    job: &Job<'_>,
+    task: &mut dyn Task,
+    run: &RunDir,
+    from: Option<Checkpoint>,
+    reporter: &mut dyn Reporter,
+) -> Result<Outcome, Error> {
+    let Job { data, optim, save, seed, .. } = *job;
+    let set = Arc::new(Dataset::open(&data.path, root(data))?);
+    if job.mix.is_some() {
+        set.expect_labels(job.mix.as_ref().map_or(0, |m| m.classes))?;
+    }
+    let state = from.as_ref().map_or(State { step: 0, position: Position::default() }, |c| c.state);
+    let config = LoaderConfig {
+        clip: job.clip,
+        mask: job.mask,
+        batch: optim.batch,
+        seed,
+        threads: data.threads,
+        max_bad: data.max_bad,
+        start: state.position,
+    };
+    let mut loader = Loader::new(Arc::clone(&set), config);
+    let (total, warmup) = steps(optim, loader.batches());
+
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let step = task.record(&mut rec)?;
+    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    task.load_frozen(&engine, &step)?;
+    match from {
+        None => write(&engine, step.params.set, Arena::Weight, &task.start(&step, seed)?, "")?,
+        Some(from) => restore(&mut engine, &step, from)?,
+    }
+
+    let base = scaled_lr(optim.lr, optim.total_batch());
+    let end = scaled_lr(optim.min_lr, optim.total_batch());
+    let facts = [
+        format!("{} videos, {} steps of {} clips", set.items.len(), total, optim.total_batch()),
+        format!("learning rate {base:.3e} ({} x {} / 256), warm-up {warmup} steps", optim.lr, optim.total_batch()),
+        format!("on {}", gpu.describe()),
+    ];
+    reporter.start(total, state.step, &facts);
+    let log = RunLog::open(run.path(), state.step).map_err(|e| log_error(run, e))?;
+    let mut run = Run {
+        job,
+        engine,
+        step,
+        lr: Schedule { base, end, warmup, total },
+        decay: Schedule { base: optim.weight_decay, end: optim.weight_decay_end, warmup: 0, total },
+        log,
+        run,
+        pending: VecDeque::new(),
+        last: None,
+        clock: Instant::now(),
+        finished: 0,
+    };
+    let mut position = state.position;
+    for index in state.step..total {
+        let before = position;
+        position = run.submit(index, &mut loader, position)?;
+        while run.pending.len() > 1 {
+            run.finish(reporter, loader.waited())?;
+        }
+        let done = index + 1;
+        if position.epoch > before.epoch || done == total {
+            run.validate(task, done, reporter)?;
+        }
+        if done % save.every == 0 || done == total {
+            while !run.pending.is_empty() {
+                run.finish(reporter, loader.waited())?;
+            }
+            let path = run.save(State { step: done, position })?;
+            reporter.saved(&path);
+        }
+    }
+    let checkpoint = run.run.latest()?;
+    Ok(Outcome { checkpoint, last: run.last, bad_files: loader.bad_files() })
+}
+
+/// Where a list's relative paths start, if not at the list's folder.
+pub(super) fn root(data: &DataConfig) -> Option<&Path> {
+    (!data.root.as_os_str().is_empty()).then_some(data.root.as_path())
+}
+
+fn log_error(run: &RunDir, source: std::io::Error) -> Error {
+    Error::Log { path: run.path().to_owned(), source }
+}
+
+/// Writes tensors named `{prefix}{name}` into an arena of a parameter set.
+pub(super) fn write(
+    engine: &Engine,
+    set: ParamSet,
+    arena: Arena,
+    tensors: &Tensors,
+    prefix: &str,
+) -> Result<(), Error> {
+    let find = |name: &str| tensors.get(&format!("{prefix}{name}")).map(|t| t.data.as_slice());
+    Ok(engine.write_params(set, arena, find)?)
+}
+
+fn restore(engine: &mut Engine, step: &Step, from: Checkpoint) -> Result<(), Error> {
+    let set = step.params.set;
+    let file = Path::new("the checkpoint's weights.safetensors");
+    let tensors = weights::adopt(from.weights, &step.params.specs, &Import::exact(), file)?;
+    write(engine, set, Arena::Weight, &tensors, "")?;
+    write(engine, set, Arena::Moment1, &from.optimizer, "exp_avg.")?;
+    write(engine, set, Arena::Moment2, &from.optimizer, "exp_avg_sq.")
+}
+
+fn read(engine: &mut Engine, set: ParamSet, arena: Arena, prefix: &str) -> Result<Tensors, Error> {
+    let params = engine.read_params(set, arena)?;
+    Ok(params.into_iter().map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data })).collect())
+}
+
+impl Run<'_> {
+    /// Submits one optimiser step; gives where the data goes on.
+    fn submit(&mut self, index: usize, loader: &mut Loader, position: Position) -> Result<Position, Error> {
+        let optim = self.job.optim;
+        let t = index as i32 + 1;
+        let (lr, weight_decay) = (self.lr.at(index), self.decay.at(index));
+        let values = StepValues {
+            lr: lr as f32,
+            weight_decay: weight_decay as f32,
+            beta1: optim.betas[0] as f32,
+            beta2: optim.betas[1] as f32,
+            eps: optim.eps as f32,
+            correction1: (1.0 - optim.betas[0].powi(t)) as f32,
+            correction2: (1.0 - optim.betas[1].powi(t)) as f32,
+            clip: optim.clip_grad as f32,
+            step: t as u32,
+            ..StepValues::default()
+        };
+        self.engine.run(Phase::Begin, &values)?;
+        let mut next = position;
+        for micro in 0..optim.accumulate {
+            let batch = loader.next_batch()?;
+            next = batch.next;
+            self.feed(batch, index, micro)?;
+            self.engine.run(Phase::Micro, &values)?;
+        }
+        self.engine.run(Phase::Update, &values)?;
+        self.engine.fetch_later(self.step.scalars)?;
+        self.pending.push_back(StepRecord {
+            step: index + 1,
+            epoch: position.epoch,
+            loss: f64::NAN,
+            losses: BTreeMap::new(),
+            grad_norm: f64::NAN,
+            lr,
+            weight_decay,
+        });
+        Ok(next)
+    }
+
+    fn feed(&self, mut batch: Batch, index: usize, micro: usize) -> Result<(), Error> {
+        let (engine, step, size) = (&self.engine, &self.step, self.job.optim.batch);
+        // Streams of 0, 1, ... belong to the loader.
+        let stream = |purpose| data::rng(self.job.seed, index, micro, purpose);
+        if let (Some(labels), Some(mix)) = (step.labels, &self.job.mix) {
+            let soft = mix.apply(&mut batch.frames, &batch.labels, self.job.clip.size, &mut stream(999));
+            engine.write(labels, &soft)?;
+        }
+        engine.write_bytes(step.frames, &batch.frames)?;
+        if let Some(frames) = step.image_frames {
+            engine.write_bytes(frames, &batch.teacher_frames)?;
+        }
+        if let Some(masking) = step.masking {
+            let (v, m) = (batch.visible.len() / size, batch.masked.len() / size);
+            let rows = batch.visible.chunks_exact(v).zip(batch.masked.chunks_exact(m));
+            let order: Vec<u32> = rows.flat_map(|(v, m)| v.iter().chain(m).copied()).collect();
+            engine.write(masking.visible, &batch.visible)?;
+            engine.write(masking.masked, &batch.masked)?;
+            engine.write(masking.order, &order)?;
+        }
+        for (layer, drop) in step.drops.iter().enumerate() {
+            let mut rng = stream(1000 + layer as u64);
+            let keep = 1.0 / (1.0 - drop.rate) as f32;
+            let draw = |_| if rng.random_bool(drop.rate) { 0.0 } else { keep };
+            let scales: Vec<f32> = (0..engine.elements(drop.scale)).map(draw).collect();
+            engine.write(drop.scale, &scales)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the oldest step's numbers, and ends the run if they are not finite.
+    fn finish(&mut self, reporter: &mut dyn Reporter, waited: Duration) -> Result<(), Error> {
+        let (Some(mut record), Some(values)) = (self.pending.pop_front(), self.engine.fetch_next()?) else {
+            return Ok(());
+        };
+        let value = |slot: usize| f64::from(values[slot]);
+        record.losses = self.step.losses.iter().map(|t| (format!("loss_{}", t.name), value(t.slot))).collect();
+        record.loss = self.step.losses.iter().map(|t| value(t.slot) * f64::from(t.weight)).sum();
+        record.grad_norm = value(scalars::GRAD_NORM);
+        let step = record.step;
+        if !(record.loss.is_finite() && record.grad_norm.is_finite()) {
+            let losses = self.step.losses.iter().map(|t| format!("{} {}", t.name, value(t.slot)));
+            let losses = losses.collect::<Vec<_>>().join(", ");
+            return Err(Error::NotFinite { step, losses, grad_norm: record.grad_norm });
+        }
+        let canary = value(scalars::CANARY);
+        if canary != f64::from(step as f32) {
+            return Err(Error::Unfinished { step, canary });
+        }
+        self.log.step(&record).map_err(|e| log_error(self.run, e))?;
+        self.finished += 1;
+        // Over the whole session: numbers are read late and, at a checkpoint, several at once.
+        let clips = (self.finished * self.job.optim.total_batch()) as f64;
+        reporter.step(&record, clips / self.clock.elapsed().as_secs_f64().max(1e-9), waited);
+        self.last = Some(record);
+        Ok(())
+    }
+
+    fn validate(&mut self, task: &mut dyn Task, step: usize, reporter: &mut dyn Reporter) -> Result<(), Error> {
+        let (engine, set) = (std::cell::RefCell::new(&mut self.engine), self.step.params.set);
+        let found = task.validate(&|| read(&mut engine.borrow_mut(), set, Arena::Weight, ""))?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.log.validation(step, &found).map_err(|e| log_error(self.run, e))?;
+        let text = found.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
+        reporter.note(&format!("step {step}: {text}"));
+        Ok(())
+    }
+
+    fn save(&mut self, state: State) -> Result<PathBuf, Error> {
+        let set = self.step.params.set;
+        let weights = read(&mut self.engine, set, Arena::Weight, "")?;
+        let mut optimizer: Vec<(String, HostTensor)> =
+            read(&mut self.engine, set, Arena::Moment1, "exp_avg.")?.into_iter().collect();
+        optimizer.extend(read(&mut self.engine, set, Arena::Moment2, "exp_avg_sq.")?);
+        let checkpoint = Checkpoint { state, weights, optimizer: optimizer.into_iter().collect() };
+        let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
+        Ok(self.run.save(&checkpoint, keep_last, keep_every)?)
+    }
+}
