@@ -11,6 +11,7 @@ mod report;
 mod selftest;
 mod synth;
 mod train;
+mod weights;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,6 +42,10 @@ enum Command {
     Predict(eval::PredictArgs),
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
+    /// Say what a weight file is and what it can be used for.
+    Inspect(weights::InspectArgs),
+    /// Rewrite a weight file under other names, for other programs.
+    Convert(weights::ConvertArgs),
     /// Write seeded random weights of a teacher.
     Init(init::InitArgs),
     /// Write a labelled set of synthetic clips as mp4 files.
@@ -87,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
         Command::Recipes(args) => recipes::run(&args),
+        Command::Inspect(args) => weights::inspect(&args),
+        Command::Convert(args) => weights::convert(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Selftest(args) => selftest::run(&args),

@@ -175,10 +175,10 @@ impl Evaluator {
                 let scored = self.batch(&clips, views)?;
                 for ((video, _), score) in chunk.iter().zip(scored) {
                     match (score, &mut sums[*video]) {
-                        (Some((shares, features)), Some(sum)) => {
+                        (Some(score), Some(sum)) => {
                             let share = 1.0 / per_video as f64;
-                            sum.shares.iter_mut().zip(shares).for_each(|(s, v)| *s += v * share);
-                            sum.features.iter_mut().zip(features).for_each(|(s, v)| *s += f64::from(v) * share);
+                            sum.shares.iter_mut().zip(score.shares).for_each(|(s, v)| *s += v * share);
+                            sum.features.iter_mut().zip(score.features).for_each(|(s, v)| *s += v * share);
                         }
                         (None, slot) => *slot = None,
                         (Some(_), None) => {}
@@ -190,8 +190,8 @@ impl Evaluator {
         })
     }
 
-    /// Softmax shares and pooled features of each clip.
-    fn batch(&mut self, clips: &[Option<Vec<u8>>], views: &Views) -> Result<Vec<Option<(Vec<f64>, Vec<f32>)>>, Error> {
+    /// The scores of clips; none where there is no clip.
+    fn batch(&mut self, clips: &[Option<Vec<u8>>], views: &Views) -> Result<Vec<Option<VideoScore>>, Error> {
         let len = views.frames * views.size * views.size * 3;
         let mut frames = vec![0; self.batch * len];
         for (to, clip) in frames.chunks_exact_mut(len).zip(clips) {
@@ -204,10 +204,10 @@ impl Evaluator {
         let logits = self.engine.read(self.forward.logits)?;
         let pooled = self.engine.read(self.forward.pooled)?;
         let rows = logits.chunks_exact(self.classes).zip(pooled.chunks_exact(self.dim));
-        let scored = clips
-            .iter()
-            .zip(rows)
-            .map(|(clip, (logits, features))| clip.as_ref().map(|_| (softmax(logits), features.to_vec())));
+        let scored = clips.iter().zip(rows).map(|(clip, (logits, features))| {
+            let features = features.iter().map(|v| f64::from(*v)).collect();
+            clip.as_ref().map(|_| VideoScore { shares: softmax(logits), features })
+        });
         Ok(scored.collect())
     }
 }

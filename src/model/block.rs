@@ -1,8 +1,9 @@
 //! The pre-norm transformer block: `x + s a(norm1(x))`, then `x + s mlp(norm2(x))`, s the stochastic depth's scale.
 
 use super::arch::Vit;
-use super::params::{Norm, Params, QkvBias};
+use super::params::{Params, QkvBias};
 use crate::gpu::{Dtype, Recorder, Tensor};
+use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
 use crate::op::{attention, gelu, layer_norm, residual};
 
@@ -60,13 +61,13 @@ impl Block {
     /// `x (B, N, C)` to `(B, N, C)`; `rate` is the block's stochastic depth.
     pub fn forward(&self, rec: &mut Recorder, x: Tensor, rate: f64, drops: &mut DropPaths) -> Tensor {
         let samples = rec.shape(x)[0];
-        let h = layer_norm::forward(rec, x, self.norm1.weight, self.norm1.bias);
+        let h = layer_norm::forward(rec, x, &self.norm1);
         let qkv = linear::forward(rec, h, &self.qkv);
         let h = attention::forward(rec, qkv, self.heads);
         let h = linear::forward(rec, h, &self.proj);
         let scale = drops.branch(rec, samples, rate);
         let x = residual::forward(rec, x, h, scale);
-        let h = layer_norm::forward(rec, x, self.norm2.weight, self.norm2.bias);
+        let h = layer_norm::forward(rec, x, &self.norm2);
         let h = linear::forward(rec, h, &self.fc1);
         let h = gelu::forward(rec, h);
         let h = linear::forward(rec, h, &self.fc2);

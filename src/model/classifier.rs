@@ -3,9 +3,10 @@
 use super::arch::{Grid, Vit};
 use super::block::{DropPath, DropPaths};
 use super::encoder::{Encoder, Family, every};
-use super::params::{Norm, Params};
+use super::params::Params;
 use super::step::{LossTerm, Pixels, Step, finish};
 use crate::gpu::{Dtype, Phase, Recorder, Tensor};
+use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
 use crate::op::patch::Cut;
 use crate::op::{cross_entropy, dropout, layer_norm, pool, scalars};
@@ -32,6 +33,8 @@ pub struct ClassifierArch {
     pub head_dropout: f64,
     /// Factor of the head's initial weights.
     pub init_scale: f64,
+    /// What the head's norm adds to the variance: 1e-6, but 1e-5 in `transformers`.
+    pub eps: f32,
     /// How clips are given.
     pub pixels: Pixels,
 }
@@ -60,7 +63,7 @@ impl Classifier {
         let init = Init::Normal { std: (0.02 * arch.init_scale) as f32 };
         Classifier {
             encoder: Encoder::declare(rec, params, "", arch.family, &arch.encoder, &arch.grid),
-            fc_norm: params.norm(rec, "fc_norm", dim),
+            fc_norm: Norm { eps: arch.eps, ..params.norm(rec, "fc_norm", dim) },
             head: Linear::new(
                 params.tensor(rec, "head.weight", &[arch.classes, dim], init),
                 Some(params.tensor(rec, "head.bias", &[arch.classes], Init::Zeros)),
@@ -83,7 +86,7 @@ impl Classifier {
         let index = every(rec, arch.batch, arch.grid.len());
         let x = self.encoder.forward(rec, patches, index, drop_path, drops)?;
         let pooled = pool::forward(rec, x);
-        let x = layer_norm::forward(rec, pooled, self.fc_norm.weight, self.fc_norm.bias);
+        let x = layer_norm::forward(rec, pooled, &self.fc_norm);
         let x = if head_dropout > 0.0 {
             let scale = rec.input("head dropout", &[arch.batch, arch.encoder.dim], Dtype::F32);
             drops.0.push(DropPath { rate: head_dropout, scale });

@@ -47,6 +47,8 @@ pub struct Encoder {
     blocks: Vec<Block>,
     grid: Grid,
     dim: usize,
+    /// A stored position table in place of the computed one.
+    positions: Option<Vec<f32>>,
 }
 
 impl Encoder {
@@ -66,7 +68,12 @@ impl Encoder {
         let kernel = if mae { &kernel[1..] } else { &kernel[..] };
         let patch_embed = params.patch_embed(rec, &format!("{prefix}patch_embed.proj"), vit.dim, kernel, mae);
         let blocks = declare_blocks(rec, params, &format!("{prefix}blocks"), vit, family.bias());
-        Encoder { family, patch_embed, cls_token, blocks, grid: *grid, dim: vit.dim }
+        Encoder { family, patch_embed, cls_token, blocks, grid: *grid, dim: vit.dim, positions: None }
+    }
+
+    /// The same with a stored position table (N, C) in place of the computed one.
+    pub fn with_positions(self, table: Vec<f32>) -> Self {
+        Encoder { positions: Some(table), ..self }
     }
 
     /// Tokens of the last block, (B, V, C) or, with a class token first, (B, 1 + V, C), of patches (B V, P); `index`
@@ -85,7 +92,10 @@ impl Encoder {
         let [samples, visible] = *rec.shape(index) else { panic!("encoder: index must be (B, V)") };
         let x = linear::forward(rec, patches, &self.patch_embed);
         let x = rec.reshape(x, &[samples, visible, self.dim]);
-        let table = self.family.positions(&self.grid, self.dim)?;
+        let table = match &self.positions {
+            Some(table) => table.clone(),
+            None => self.family.positions(&self.grid, self.dim)?,
+        };
         let rows = table.len() / self.dim;
         let table = rec.constant_f32("pos_embed", &[rows, self.dim], &table);
         let x = rows::add_position(rec, x, table, index);

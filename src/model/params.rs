@@ -1,6 +1,7 @@
 //! Declaring parameters: one call gives a recorder its tensor, a checkpoint its name, an initialiser its rule.
 
 use crate::gpu::{ParamSet, Recorder, Tensor};
+use crate::op::layer_norm::{EPS, Norm};
 use crate::op::linear::Linear;
 use crate::weights::{Init, Spec};
 
@@ -12,15 +13,6 @@ pub struct Params {
     pub specs: Vec<Spec>,
     /// How the weights of linear layers start.
     linear: Init,
-}
-
-/// Weight and bias of a LayerNorm, both (C).
-#[derive(Debug, Clone, Copy)]
-pub struct Norm {
-    /// Scale.
-    pub weight: Tensor,
-    /// Shift.
-    pub bias: Tensor,
 }
 
 /// How a qkv layer is biased.
@@ -58,6 +50,7 @@ impl Params {
         Norm {
             weight: self.tensor(rec, &format!("{name}.weight"), &[dim], Init::Ones),
             bias: self.tensor(rec, &format!("{name}.bias"), &[dim], Init::Zeros),
+            eps: EPS,
         }
     }
 

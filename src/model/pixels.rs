@@ -3,9 +3,10 @@
 use super::arch::{Grid, Vit};
 use super::block::{Block, DropPaths, declare_blocks, forward_blocks};
 use super::encoder::{Encoder, Family, every};
-use super::params::{Norm, Params};
+use super::params::Params;
 use super::step::{LossTerm, Masking, Pixels, Step, finish};
 use crate::gpu::{Phase, Recorder, Tensor};
+use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
 use crate::op::loss::{self, LossArgs, LossKind};
 use crate::op::patch::Cut;
@@ -33,6 +34,10 @@ pub struct PixelArch {
     pub accumulate: usize,
     /// How clips are given.
     pub pixels: Pixels,
+    /// Whether the encoder ends on a norm: false for `transformers` models with mean pooling.
+    pub encoder_norm: bool,
+    /// What the decoder's last norm adds to the variance: 1e-6, but 1e-5 in `transformers`.
+    pub decoder_eps: f32,
 }
 
 /// The parameters' names.
@@ -65,7 +70,7 @@ const VIDEO_MAE: Names = Names {
 
 struct Autoencoder {
     encoder: Encoder,
-    norm: Norm,
+    norm: Option<Norm>,
     embed: Linear,
     mask_token: Tensor,
     blocks: Vec<Block>,
@@ -81,11 +86,11 @@ impl Autoencoder {
         let init = if mae { Init::Normal { std: 0.02 } } else { Init::TruncNormal { std: 0.02 } };
         Autoencoder {
             encoder: Encoder::declare(rec, params, names.encoder, *family, encoder, grid),
-            norm: params.norm(rec, names.norm, encoder.dim),
+            norm: arch.encoder_norm.then(|| params.norm(rec, names.norm, encoder.dim)),
             embed: params.linear(rec, names.embed, encoder.dim, decoder.dim, mae),
             mask_token: params.tensor(rec, "mask_token", &[1, 1, decoder.dim], init),
             blocks: declare_blocks(rec, params, names.blocks, decoder, family.bias()),
-            decoder_norm: params.norm(rec, names.decoder_norm, decoder.dim),
+            decoder_norm: Norm { eps: arch.decoder_eps, ..params.norm(rec, names.decoder_norm, decoder.dim) },
             head: params.linear(rec, names.head, decoder.dim, grid.patch_len(), true),
         }
     }
@@ -97,7 +102,7 @@ impl Autoencoder {
         let class = usize::from(arch.family == Family::Mae);
         let (visible, masked) = (rec.shape(masking.visible)[1], rec.shape(masking.masked)[1]);
         let x = self.encoder.forward(rec, patches, masking.visible, 0.0, &mut drops)?;
-        let x = layer_norm::forward(rec, x, self.norm.weight, self.norm.bias);
+        let x = self.norm.map_or(x, |norm| layer_norm::forward(rec, x, &norm));
         let x = linear::forward(rec, x, &self.embed);
         let table = arch.family.positions(&arch.grid, dim)?;
         let table = rec.constant_f32("decoder positions", &[arch.grid.len(), dim], &table);
@@ -114,7 +119,7 @@ impl Autoencoder {
         };
         let x = forward_blocks(rec, &self.blocks, x, 0.0, &mut drops);
         let x = rows::slice(rec, x, class + visible, masked);
-        let x = layer_norm::forward(rec, x, self.decoder_norm.weight, self.decoder_norm.bias);
+        let x = layer_norm::forward(rec, x, &self.decoder_norm);
         Ok(linear::forward(rec, x, &self.head))
     }
 }

@@ -4,10 +4,11 @@
 use super::arch::{Grid, Vit};
 use super::block::{Block, DropPaths, declare_blocks, forward_blocks};
 use super::encoder::{Encoder, Family};
-use super::params::{Norm, Params, QkvBias};
+use super::params::{Params, QkvBias};
 use super::step::Masking;
 use crate::gpu::{Recorder, Tensor};
 use crate::op::layer_norm;
+use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
 use crate::op::rows::{self, Parts};
 use crate::weights::{Init, Result};
@@ -76,7 +77,7 @@ impl Student {
         let mut drops = DropPaths::default();
         let tokens = self.grid.len();
         let x = self.encoder.forward(rec, patches, masking.visible, self.drop_path, &mut drops)?;
-        let encoder = layer_norm::forward(rec, x, self.norm.weight, self.norm.bias);
+        let encoder = layer_norm::forward(rec, x, &self.norm);
         let predictions = self.decoders.iter().map(|d| {
             let table = Family::Mvd.positions(&self.grid, d.vit.dim)?;
             let table = rec.constant_f32(format!("pos_embed_{}", d.name), &[tokens, d.vit.dim], &table);
@@ -118,7 +119,7 @@ impl Decoder {
         let x = rows::assemble(rec, parts);
         let x = forward_blocks(rec, &self.blocks, x, drop_path, drops);
         let x = rows::slice(rec, x, visible, masked);
-        let x = layer_norm::forward(rec, x, self.norm.weight, self.norm.bias);
+        let x = layer_norm::forward(rec, x, &self.norm);
         linear::forward(rec, x, &self.head)
     }
 }

@@ -8,10 +8,23 @@ use super::check::Case;
 use super::{expect_shape, row_chunks};
 use crate::gpu::{HostNode, Recorder, Tensor, grid};
 
-const EPS: f32 = 1e-6;
+/// What every published model adds to the variance.
+pub const EPS: f32 = 1e-6;
 
-/// `y`: x normalised, scaled and shifted; weight and bias (C).
-pub fn forward(rec: &mut Recorder, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor {
+/// The parameters of a normalisation.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm {
+    /// Scale (C).
+    pub weight: Tensor,
+    /// Shift (C).
+    pub bias: Tensor,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// `y`: x normalised, scaled and shifted.
+pub fn forward(rec: &mut Recorder, x: Tensor, norm: &Norm) -> Tensor {
+    let Norm { weight, bias, eps } = *norm;
     let (rows, channels) = (rec.rows(x), rec.width(x));
     expect_shape(rec, "layer_norm", weight, &[channels]);
     expect_shape(rec, "layer_norm", bias, &[channels]);
@@ -19,7 +32,7 @@ pub fn forward(rec: &mut Recorder, x: Tensor, weight: Tensor, bias: Tensor) -> T
     let y = rec.transient(format!("norm({})", rec.name(x)), &shape);
     let saved = rec.transient(format!("stats({})", rec.name(x)), &[rows, 2]);
     let cost = 8.0 * (rows * channels) as f64;
-    rec.node("layer_norm.forward", &[x, weight, bias], &[y, saved], cost, move |h| forward_twin(h, channels));
+    rec.node("layer_norm.forward", &[x, weight, bias], &[y, saved], cost, move |h| forward_twin(h, channels, eps));
     let lanes = rec.caps().row_lanes();
     rec.dispatch("layer_norm", "forward")
         .bind("x", x)
@@ -29,7 +42,7 @@ pub fn forward(rec: &mut Recorder, x: Tensor, weight: Tensor, bias: Tensor) -> T
         .bind("saved", saved)
         .u32("rows", rows)
         .u32("channels", channels)
-        .f32("eps", EPS)
+        .f32("eps", eps)
         .constant("LANES", lanes)
         .groups(grid((rows * lanes as usize).div_ceil(64)));
     rec.tape(&[x, weight, bias], y, move |rec, dy| backward(rec, dy, x, weight, bias, saved));
@@ -44,7 +57,7 @@ pub fn plain(rec: &mut Recorder, x: Tensor) -> Tensor {
     let cost = 6.0 * (rows * channels) as f64;
     rec.node("layer_norm.plain", &[x], &[y], cost, move |h| {
         let hat = h.inputs[0].chunks_exact(channels).flat_map(|row| {
-            let (mean, rstd) = stats(row);
+            let (mean, rstd) = stats(row, EPS);
             row.iter().map(move |v| (v - mean) * rstd)
         });
         h.outputs[0] = hat.collect();
@@ -114,16 +127,16 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Ten
     rec.add_grad(x, dx);
 }
 
-fn stats(row: &[f64]) -> (f64, f64) {
+fn stats(row: &[f64], eps: f32) -> (f64, f64) {
     let mean = row.iter().sum::<f64>() / row.len() as f64;
     let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / row.len() as f64;
-    (mean, 1.0 / (variance + f64::from(EPS)).sqrt())
+    (mean, 1.0 / (variance + f64::from(eps)).sqrt())
 }
 
-fn forward_twin(h: &mut HostNode<'_>, channels: usize) {
+fn forward_twin(h: &mut HostNode<'_>, channels: usize, eps: f32) {
     let (x, weight, bias) = (h.inputs[0], h.inputs[1], h.inputs[2]);
     for (r, row) in x.chunks_exact(channels).enumerate() {
-        let (mean, rstd) = stats(row);
+        let (mean, rstd) = stats(row, eps);
         for c in 0..channels {
             h.outputs[0][r * channels + c] = (row[c] - mean) * rstd * weight[c] + bias[c];
         }
@@ -160,22 +173,22 @@ fn backward_weight_twin(h: &mut HostNode<'_>, channels: usize) {
 
 /// Test cases.
 pub fn cases() -> Vec<Case> {
-    let affine = |rows: usize, channels: usize| {
-        Case::new(format!("layer_norm {rows}x{channels}"), move |rig| {
+    let affine = |rows: usize, channels: usize, eps: f32| {
+        Case::new(format!("layer_norm {rows}x{channels}, eps {eps}"), move |rig| {
             let x = rig.leaf("x", &[rows, channels]);
             let (weight, bias) = (rig.param("weight", &[channels]), rig.param("bias", &[channels]));
-            forward(&mut rig.rec, x, weight, bias)
+            forward(&mut rig.rec, x, &Norm { weight, bias, eps })
         })
     };
     let branched = Case::new("layer_norm 33x48 beside a skip", |rig| {
         let x = rig.leaf("x", &[33, 48]);
         let (weight, bias) = (rig.param("weight", &[48]), rig.param("bias", &[48]));
-        let branch = forward(&mut rig.rec, x, weight, bias);
+        let branch = forward(&mut rig.rec, x, &Norm { weight, bias, eps: EPS });
         super::residual::forward(&mut rig.rec, x, branch, None)
     });
     let plain = Case::new("layer_norm without affine 7x33", |rig| {
         let x = rig.input("x", &[7, 33]);
         plain(&mut rig.rec, x)
     });
-    vec![affine(1, 7), affine(7, 33), affine(197, 48), affine(3, 384), branched, plain]
+    vec![affine(1, 7, EPS), affine(7, 33, 0.1), affine(197, 48, EPS), affine(3, 384, EPS), branched, plain]
 }

@@ -12,6 +12,7 @@ use crate::model::encoder::Family;
 use crate::model::pixels::PixelArch;
 use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
+use crate::op::layer_norm::EPS;
 use crate::op::loss::LossKind;
 
 /// Sizes of the models.
@@ -116,6 +117,8 @@ impl Config {
             masked,
             accumulate: 1,
             pixels: Pixels::Normalized,
+            encoder_norm: true,
+            decoder_eps: EPS,
         }
     }
 
@@ -130,6 +133,7 @@ impl Config {
             drop_path: 0.0,
             head_dropout: 0.0,
             init_scale: 1.0,
+            eps: EPS,
             pixels: Pixels::Normalized,
         }
     }

@@ -1,5 +1,6 @@
 //! Checking an adapter and its driver: operations against their CPU twins, whole steps against stored references.
 
+mod hugging_face;
 mod layout;
 mod reference;
 
@@ -112,6 +113,36 @@ pub fn check_operations(gpu: &Arc<Gpu>, mut progress: impl FnMut(usize, usize)) 
         }
     }
     Ok(report)
+}
+
+/// Outputs: share of the tensor's largest value.
+const FORWARD: f64 = 1e-5;
+
+/// The token lists of a mask.
+struct TokenLists {
+    visible: Vec<u32>,
+    masked: Vec<u32>,
+    order: Vec<u32>,
+}
+
+/// The lists of a mask (B, N), 1 = masked; the error is in words.
+fn tokens(mask: &[f32], batch: usize, tokens: usize) -> Result<TokenLists, String> {
+    if mask.len() != batch * tokens {
+        return Err(format!("input.mask has {} elements, the sizes need {batch} x {tokens}", mask.len()));
+    }
+    let mut lists = TokenLists { visible: vec![], masked: vec![], order: vec![] };
+    let mut counts = Vec::new();
+    for row in mask.chunks_exact(tokens) {
+        let of = |wanted: bool| (0..tokens as u32).filter(move |&i| (row[i as usize] > 0.5) == wanted);
+        lists.visible.extend(of(false));
+        lists.masked.extend(of(true));
+        lists.order.extend(of(false).chain(of(true)));
+        counts.push(of(true).count());
+    }
+    if counts.iter().any(|c| *c == 0 || *c == tokens || *c != counts[0]) {
+        return Err("input.mask must mask equally many tokens of each sample, neither none nor all".into());
+    }
+    Ok(lists)
 }
 
 /// Largest absolute difference, and the same as a share of the reference's largest value; NaN is infinite.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{KINDS, Layout};
-use super::{Error, Report, Row, difference, sibling};
+use super::{Error, FORWARD, Report, Row, TokenLists, difference, hugging_face, sibling, tokens};
 use crate::data::mix::MixConfig;
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::encoder::Family;
@@ -13,8 +13,6 @@ use crate::op::scalars;
 use crate::train::groups;
 use crate::weights::{self, Tensors};
 
-/// Outputs: share of the tensor's largest value.
-const FORWARD: f64 = 1e-5;
 /// Gradients: the same.
 const GRADIENT: f64 = 1e-4;
 /// Losses: five digits.
@@ -30,13 +28,6 @@ struct Reference<'a> {
     tensors: Tensors,
 }
 
-/// The token lists of `input.mask` (B, N), 1 = masked.
-struct TokenLists {
-    visible: Vec<u32>,
-    masked: Vec<u32>,
-    order: Vec<u32>,
-}
-
 impl Reference<'_> {
     fn get(&self, name: &str) -> Result<&[f32], Error> {
         let missing = || Error::Layout { path: self.path.to_owned(), reason: format!("no tensor {name}") };
@@ -44,24 +35,9 @@ impl Reference<'_> {
     }
 
     fn tokens(&self) -> Result<TokenLists, Error> {
-        let (batch, tokens) = (self.layout.config.batch, self.layout.config.grid().len());
-        let mask = self.get("input.mask")?;
+        let (batch, tokens_of_clip) = (self.layout.config.batch, self.layout.config.grid().len());
         let wrong = |reason| Error::Layout { path: self.path.to_owned(), reason };
-        if mask.len() != batch * tokens {
-            let reason = format!("input.mask has {} elements, the json's sizes need {batch} x {tokens}", mask.len());
-            return Err(wrong(reason));
-        }
-        let mut lists = TokenLists { visible: vec![], masked: vec![], order: vec![] };
-        for row in mask.chunks_exact(tokens) {
-            let of = |wanted: bool| (0..tokens as u32).filter(move |&i| (row[i as usize] > 0.5) == wanted);
-            lists.visible.extend(of(false));
-            lists.masked.extend(of(true));
-            lists.order.extend(of(false).chain(of(true)));
-        }
-        if !lists.masked.len().is_multiple_of(batch) || lists.masked.is_empty() || lists.visible.is_empty() {
-            return Err(wrong("input.mask must mask equally many tokens of each sample, neither none nor all".into()));
-        }
-        Ok(lists)
+        tokens(self.get("input.mask")?, batch, tokens_of_clip).map_err(wrong)
     }
 }
 
@@ -125,13 +101,17 @@ pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
 }
 
 /// Checks every output, loss, gradient and, of a distillation, the weights after five steps against a file as
-/// `assets/reference` holds. What it is a reference of is told by its tensors.
+/// `assets/reference` holds, or a Hugging Face model's outputs against the file beside its folder. What it is a reference of is told by its tensors.
 ///
 /// # Errors
 /// Files that cannot be read or are laid out otherwise; what the engine reports.
 pub fn check_reference(gpu: &Arc<Gpu>, path: &Path) -> Result<Report, Error> {
+    let tensors = weights::load(path)?;
+    if tensors.get("input.pixel_values").is_some() {
+        return hugging_face::check(gpu, path, tensors);
+    }
     let layout = Layout::read(&sibling(path, "json"))?;
-    let reference = Reference { path, layout, tensors: weights::load(path)? };
+    let reference = Reference { path, layout, tensors };
     let has = |name: &str| reference.tensors.get(name).is_some();
     if has("output.logits") {
         classifier(gpu, &reference)

@@ -15,6 +15,7 @@ use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::Family;
 use crate::model::step::{Pixels, Step};
+use crate::op::layer_norm::EPS;
 use crate::weights::{self, Import, Tensors};
 
 /// The shapes of a config's step.
@@ -33,6 +34,7 @@ pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
         drop_path: config.drop_path,
         head_dropout: config.head_dropout,
         init_scale: config.init_scale,
+        eps: EPS,
         pixels: Pixels::Bytes,
     })
 }

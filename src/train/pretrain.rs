@@ -11,6 +11,7 @@ use crate::data::ClipConfig;
 use crate::gpu::{Gpu, Recorder};
 use crate::model::pixels::PixelArch;
 use crate::model::step::{Pixels, Step};
+use crate::op::layer_norm::EPS;
 
 /// The shapes of a config's step.
 ///
@@ -28,6 +29,8 @@ pub fn arch(config: &PretrainConfig) -> Result<PixelArch, Error> {
         masked: config.mask.masks(&grid)?.masked(),
         accumulate: config.optim.accumulate,
         pixels: Pixels::Bytes,
+        encoder_norm: true,
+        decoder_eps: EPS,
     })
 }
 

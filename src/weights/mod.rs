@@ -4,18 +4,25 @@
 //! makes it as [`Tensors`].
 
 mod adopt;
+mod describe;
 mod error;
+mod file;
+pub mod hf;
 mod init;
+mod pickle;
 pub mod position;
+mod pth;
 mod safetensors;
 
 use std::collections::BTreeMap;
 
 pub use adopt::{Import, adopt};
+pub use describe::{Description, Kind, Stack, describe, usual_heads};
 pub use error::{Error, Mismatch, Result};
+pub use file::load;
 pub use init::{Init, Spec, init};
+pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
-pub use safetensors::{load, save};
 
 /// A tensor in host memory, row-major, f32 whatever its type in the file was.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +76,12 @@ impl Tensors {
     /// The number of values in all tensors together.
     pub fn elements(&self) -> usize {
         self.0.values().map(|tensor| tensor.data.len()).sum()
+    }
+}
+
+impl Extend<(String, HostTensor)> for Tensors {
+    fn extend<I: IntoIterator<Item = (String, HostTensor)>>(&mut self, iter: I) {
+        self.0.extend(iter);
     }
 }
 

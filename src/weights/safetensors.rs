@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
 use super::{Error, HostTensor, Result, Tensors};
 
-fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
     move |source| Error::Io { doing, path: path.to_path_buf(), source }
 }
 
@@ -18,10 +18,8 @@ fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -
 ///
 /// The header is held against the file's true size before anything is allocated, so a file that lies
 /// costs no memory; errors name the file and the tensor.
-pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
-    let path = path.as_ref();
-    let map = map(path)?;
-    let parsed = parse(path, &map)?;
+pub(super) fn read(path: &Path, map: &[u8]) -> Result<Tensors> {
+    let parsed = parse(path, map)?;
     parsed
         .iter()
         .map(|(name, view)| {
@@ -42,7 +40,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     parse(path, &map).map(drop)
 }
 
-fn map(path: &Path) -> Result<memmap2::Mmap> {
+pub(super) fn map(path: &Path) -> Result<memmap2::Mmap> {
     let file = File::open(path).map_err(io_error("open", path))?;
     let about = file.metadata().map_err(io_error("read", path))?;
     if !about.is_file() {
@@ -92,7 +90,7 @@ fn claimed(map: &[u8]) -> Option<u64> {
 }
 
 /// Little-endian elements to f32; none for a type that has no f32 meaning here.
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     fn each<const S: usize>(bytes: &[u8], f: impl Fn([u8; S]) -> f32) -> Vec<f32> {
         bytes.as_chunks::<S>().0.iter().map(|chunk| f(*chunk)).collect()
     }
@@ -206,6 +204,7 @@ pub(crate) fn write_to(
 
 #[cfg(test)]
 mod tests {
+    use super::super::load;
     use super::*;
 
     fn sample() -> Tensors {
@@ -277,7 +276,7 @@ mod tests {
         let kind = r#"{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}"#;
         let got = message(&raw(dir.path(), kind, &[0; 4]));
         assert!(got.contains("tensor a: expected F32") && got.contains("got F8_E4M3"), "{got}");
-        assert!(message(dir.path()).contains("not a regular file"));
+        assert!(check(dir.path()).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]
