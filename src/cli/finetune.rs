@@ -36,6 +36,9 @@ pub(super) struct FinetuneArgs {
     /// Clips drawn from a video each time it is decoded.
     #[arg(long)]
     repeats: Option<usize>,
+    /// Smallest share of a frame's area that a training crop keeps.
+    #[arg(long)]
+    crop_min: Option<f64>,
     /// Mirror half of the clips.
     #[arg(long)]
     flip: Option<bool>,
@@ -89,6 +92,7 @@ impl FinetuneArgs {
         set(&mut config.classes, &self.classes);
         set(&mut config.sampling, &self.sampling);
         set(&mut config.repeats, &self.repeats);
+        set(&mut config.crop_min, &self.crop_min);
         set(&mut config.flip, &self.flip);
         set(&mut config.erasing, &self.erasing);
         set(&mut config.mixup, &self.mixup);

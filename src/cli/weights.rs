@@ -175,8 +175,8 @@ fn config(args: &ConvertArgs, about: &Description, own: &Tensors) -> Result<Valu
             return Err(format!("{flag}: expected one that divides {dim}, got {heads}").into());
         }
     }
-    let hidden =
-        own.iter().find(|(name, _)| name.ends_with("blocks.0.mlp.fc1.bias")).map_or(4 * dim, |(_, t)| t.data.len());
+    let first = ["encoder.", ""].iter().find_map(|inner| own.get(&format!("{inner}blocks.0.mlp.fc1.bias")));
+    let hidden = first.map_or(4 * dim, |t| t.data.len());
     let mut config = json!({
         "hidden_size": dim,
         "num_hidden_layers": about.encoder.depth,

@@ -26,6 +26,8 @@ pub struct FinetuneConfig {
     pub sampling: Sampling,
     /// Clips drawn from a video each time it is decoded.
     pub repeats: usize,
+    /// Smallest share of a frame's area that a training crop keeps.
+    pub crop_min: f64,
     /// Mirror clips at random.
     pub flip: bool,
     /// Share of clips in which a random region is replaced by noise.
@@ -84,6 +86,8 @@ impl FinetuneConfig {
         for (flag, value) in [("--mixup", self.mixup), ("--cutmix", self.cutmix), ("--init-scale", self.init_scale)] {
             check.at_least_0(flag, value);
         }
+        let crop = self.crop_min;
+        check.need(crop > 0.0 && crop <= 1.0, || format!("--crop-min: expected over 0, at most 1, got {crop}"));
         for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
             check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
         }

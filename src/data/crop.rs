@@ -43,15 +43,15 @@ pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rn
     Region { x: (width - w) / 4 * px, y: (height - h) / 4 * py, width: w, height: h }
 }
 
-/// Share of the frame's area and ratio of sides of a random resized crop, as Inception's.
-const AREA: [f64; 2] = [0.08, 1.0];
+/// Ratio of sides of a random resized crop, as Inception's.
 const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
-/// Torchvision's random resized crop: ten tries at an area and a ratio, then the largest centred one.
-pub fn random_resized(width: usize, height: usize, rng: &mut impl Rng) -> Region {
+/// Torchvision's random resized crop: ten tries at a share of the area, `least` to 1, and a ratio of sides, then the
+/// largest centred one.
+pub fn random_resized(width: usize, height: usize, least: f64, rng: &mut impl Rng) -> Region {
     let (w, h) = (width as f64, height as f64);
     for _ in 0..10 {
-        let area = w * h * rng.random_range(AREA[0]..=AREA[1]);
+        let area = w * h * rng.random_range(least..=1.0);
         let ratio = rng.random_range(RATIO[0].ln()..=RATIO[1].ln()).exp();
         let side = |area: f64| area.sqrt().round() as usize;
         let (cw, ch) = (side(area * ratio), side(area / ratio));
@@ -114,7 +114,7 @@ mod tests {
         let mut rng = rng(3, 0, 0, 0);
         for (width, height) in [(340, 256), (64, 64), (33, 97), (1, 5)] {
             for _ in 0..200 {
-                for r in [multi_scale(width, height, 224, &mut rng), random_resized(width, height, &mut rng)] {
+                for r in [multi_scale(width, height, 224, &mut rng), random_resized(width, height, 0.08, &mut rng)] {
                     assert!(r.width > 0 && r.x + r.width <= width, "{r:?}");
                     assert!(r.height > 0 && r.y + r.height <= height, "{r:?}");
                 }

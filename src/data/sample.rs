@@ -19,6 +19,8 @@ pub enum View {
     Training {
         /// By segments of the whole video.
         segments: bool,
+        /// Smallest share of the frame's area that is kept.
+        crop_min: f64,
         /// Mirror half of the clips.
         flip: bool,
         /// Share of clips with an erased region.
@@ -136,7 +138,7 @@ fn cut(
     let (width, height) = (frames.width, frames.height);
     let region = match config.view {
         View::Pretraining => crop::multi_scale(width, height, config.size, rng),
-        View::Training { .. } => crop::random_resized(width, height, rng),
+        View::Training { crop_min, .. } => crop::random_resized(width, height, crop_min, rng),
         View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
     };
     let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(at(test(false, 2, 3)), [10, 13, 16, 19]);
         assert_eq!(at(test(false, 0, 1)), [5, 8, 11, 14]);
         assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 17]);
-        let drawn = at(View::Training { segments: true, flip: false, erasing: 0.0 });
+        let drawn = at(View::Training { segments: true, crop_min: 1.0, flip: false, erasing: 0.0 });
         assert!(drawn.iter().enumerate().all(|(i, r)| (5 * i..5 * i + 5).contains(r)), "{drawn:?}");
     }
 

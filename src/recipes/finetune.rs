@@ -43,6 +43,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         classes: 400,
         sampling: Sampling::Dense,
         repeats: 2,
+        crop_min: 0.08,
         flip: true,
         erasing: 0.25,
         mixup: 0.8,
@@ -72,10 +73,15 @@ fn tiny() -> FinetuneConfig {
     FinetuneConfig {
         classes: 10,
         repeats: 1,
+        // Shapes, speeds and directions are labels: nothing is cut, scaled or mirrored.
+        crop_min: 1.0,
         flip: false,
         erasing: 0.0,
         mixup: 0.0,
         cutmix: 0.0,
+        smoothing: 0.0,
+        layer_decay: 1.0,
+        init_scale: 1.0,
         drop_path: 0.0,
         test_clips: 1,
         test_crops: 1,

@@ -84,20 +84,35 @@ fn start(
     Ok(Run { engine, step })
 }
 
-/// The same check with the reference that the program carries.
+macro_rules! embedded {
+    ($($name:literal),*) => {
+        [$((
+            $name,
+            include_bytes!(concat!("../../assets/reference/", $name, ".safetensors")).as_slice(),
+            include_bytes!(concat!("../../assets/reference/", $name, ".json")).as_slice(),
+        )),*]
+    };
+}
+
+/// The same check with the references that the program carries: a distillation, both pixel models, a classifier.
 ///
 /// # Errors
 /// What the engine reports.
 pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
     let dir = std::env::temp_dir().join(format!("mvd-selftest-{}", std::process::id()));
-    let path = dir.join("reference.safetensors");
-    let io = |source| Error::Io { path: path.clone(), source };
+    let io = |source| Error::Io { path: dir.clone(), source };
     std::fs::create_dir_all(&dir).map_err(io)?;
-    let written = std::fs::write(&path, include_bytes!("../../assets/reference/mvd.safetensors"))
-        .and_then(|()| std::fs::write(sibling(&path, "json"), include_bytes!("../../assets/reference/mvd.json")));
-    let checked = written.map_err(io).and_then(|()| check_reference(gpu, &path));
+    let mut all = Report::default();
+    let checked =
+        embedded!["mvd", "mae", "videomae", "classifier"].into_iter().try_for_each(|(name, tensors, json)| {
+            let path = dir.join(name).with_extension("safetensors");
+            std::fs::write(&path, tensors).and_then(|()| std::fs::write(sibling(&path, "json"), json)).map_err(io)?;
+            let report = check_reference(gpu, &path)?;
+            all.0.extend(report.0.into_iter().map(|row| Row { name: format!("{name}: {}", row.name), ..row }));
+            Ok(())
+        });
     std::fs::remove_dir_all(&dir).map_err(io)?;
-    checked
+    checked.map(|()| all)
 }
 
 /// Checks every output, loss, gradient and, of a distillation, the weights after five steps against a file as
