@@ -12,10 +12,10 @@ fn clip(name: &str) -> PathBuf {
 
 /// Decoded frames against ffmpeg's own RGB: every frame, in order, within 3 levels.
 fn same_as_ffmpeg(name: &str, ranks: &[usize]) {
-    let mut source = video::open(&clip(&format!("{name}.mp4"))).unwrap();
+    let mut source = video::open(&clip(name)).unwrap();
     assert_eq!(source.len(), 24, "{name}");
     let frames = source.frames(ranks).unwrap();
-    let strip = image::open(clip(&format!("{name}.png"))).unwrap().to_rgb8();
+    let strip = image::open(clip(name).with_extension("png")).unwrap().to_rgb8();
     assert_eq!((frames.width, frames.height * 24), (strip.width() as usize, strip.height() as usize));
     let bytes = frames.width * frames.height * 3;
     for (got, &rank) in frames.rgb.iter().zip(ranks) {
@@ -28,11 +28,32 @@ fn same_as_ffmpeg(name: &str, ranks: &[usize]) {
 #[test]
 fn frames_are_those_of_ffmpeg() {
     let all: Vec<usize> = (0..24).collect();
-    for name in ["high_bframes", "baseline", "open_gop_odd", "bt709_full"] {
+    for name in
+        ["high_bframes.mp4", "baseline.mp4", "open_gop_odd.mp4", "bt709_full.mp4", "turned_90.mp4", "turned_270.mp4"]
+    {
         same_as_ffmpeg(name, &all);
         // Single frames and leaps, as clips are drawn.
         for ranks in [vec![0], vec![23], vec![5, 9, 13, 17], vec![11, 11, 2], vec![8], vec![15, 16]] {
             same_as_ffmpeg(name, &ranks);
+        }
+    }
+}
+
+/// Kinds that the ffmpeg program reads, or an error that names them and it where it is not installed.
+#[test]
+fn other_kinds_are_read_through_the_ffmpeg_program() {
+    let installed = |program| std::process::Command::new(program).arg("-version").output().is_ok();
+    let all: Vec<usize> = (0..24).collect();
+    for (name, kind) in
+        [("fragmented.mp4", "fragmented"), ("vp9.webm", "not an mp4"), ("xvid.avi", "not an mp4"), ("hevc.mp4", "hvc1")]
+    {
+        if installed("ffmpeg") && installed("ffprobe") {
+            for ranks in [&all[..], &[0], &[23], &[5, 9, 13, 17], &[11, 11, 2], &[15, 16]] {
+                same_as_ffmpeg(name, ranks);
+            }
+        } else {
+            let text = message(&clip(name));
+            assert!(text.contains(name) && text.contains(kind) && text.contains("the ffmpeg program"), "{text}");
         }
     }
 }

@@ -36,9 +36,13 @@ pub struct Dataset {
     pub items: Vec<Item>,
 }
 
+/// Extensions of videos; all but the first three want the `ffmpeg` program.
+const VIDEOS: [&str; 14] =
+    ["mp4", "mov", "m4v", "webm", "mkv", "avi", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "3gp", "gif"];
+
 fn is_video(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| matches!(e.as_str(), "mp4" | "mov" | "m4v"))
+    extension.is_some_and(|e| VIDEOS.contains(&e.as_str()))
 }
 
 /// A list is told by its name, or by being text: videos have zeros in their first bytes.
@@ -77,7 +81,7 @@ impl Dataset {
         if items.is_empty() {
             let what = match source {
                 Source::List => "the list names no video; expected one `path label` a line",
-                _ => "no videos (mp4, mov, m4v) and no folders of images (jpg, png, webp, bmp) in here",
+                _ => "no videos (mp4, mov, webm, mkv, avi, ...) and no folders of images (jpg, png, webp, bmp) in here",
             };
             return Err(Error::Empty { path: path.to_owned(), what: what.into() });
         }

@@ -58,6 +58,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A sound file of a kind that the built-in decoder does not read.
+    #[error("{}: {reason}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+    },
     /// A mask that masks nothing or everything.
     #[error("mask ratio {ratio} masks {masked} of {all} tokens; at least one must be masked and one visible")]
     Mask {

@@ -10,7 +10,7 @@ use rust_h264::nal::{NalUnitType, parse_avcc, parse_avcc_config};
 use rust_h264::sps::{Sps, parse_sps};
 
 use super::mp4::{self, Track};
-use super::rgb::{Colour, to_rgb};
+use super::rgb::{Colour, to_rgb, turned};
 use super::{Frames, Video};
 use crate::data::error::{Error, Result};
 
@@ -37,7 +37,10 @@ impl Mp4Video {
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
         let broken = |reason: String| Error::video(path, reason);
-        let track = mp4::parse(&mut file).map_err(broken)?;
+        let track = mp4::parse(&mut file).map_err(|fault| match fault.unsupported {
+            true => Error::Unsupported { path: path.to_owned(), reason: fault.reason },
+            false => broken(fault.reason),
+        })?;
         let config = parse_avcc_config(&track.config).map_err(|e| broken(format!("broken mp4: {e}")))?;
         let sps = config.sps_nals.iter().find(|n| n.nal_unit_type == NalUnitType::Sps);
         let sps = sps.and_then(|n| parse_sps(&n.rbsp).ok());
@@ -165,12 +168,13 @@ impl Video for Mp4Video {
         order.sort_unstable();
         order.dedup();
         let mut decoded: HashMap<usize, Picture> = HashMap::new();
-        let colour = self.colour;
+        let (colour, turns) = (self.colour, self.track.turns);
         for (range, run) in self.runs(&order) {
             self.decode(range, &run, |sample, frame| {
                 if run.binary_search(&sample).is_ok() {
                     let (width, height) = (frame.width as usize, frame.height as usize);
-                    decoded.insert(sample, Picture { width, height, rgb: to_rgb(&frame, colour) });
+                    let (rgb, width, height) = turned(to_rgb(&frame, colour), width, height, turns);
+                    decoded.insert(sample, Picture { width, height, rgb });
                 }
             })?;
         }

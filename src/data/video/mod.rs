@@ -1,5 +1,6 @@
-//! Reading videos: mp4 with H.264, and folders of images.
+//! Reading videos: mp4 with H.264, folders of images, and all else through the `ffmpeg` program where it is installed.
 
+mod ffmpeg;
 mod folder;
 mod h264;
 mod mp4;
@@ -7,7 +8,7 @@ mod rgb;
 
 use std::path::Path;
 
-use super::error::Result;
+use super::error::{Error, Result};
 
 /// Frames of one size, RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,14 @@ pub trait Video {
 /// # Errors
 /// A file that is not there, is broken, has no video or one that cannot be decoded here.
 pub fn open(path: &Path) -> Result<Box<dyn Video>> {
-    if path.is_dir() { Ok(Box::new(folder::Folder::open(path)?)) } else { Ok(Box::new(h264::Mp4Video::open(path)?)) }
+    if path.is_dir() {
+        return Ok(Box::new(folder::Folder::open(path)?));
+    }
+    match h264::Mp4Video::open(path) {
+        Ok(video) => Ok(Box::new(video)),
+        Err(Error::Unsupported { reason, .. }) => Ok(Box::new(ffmpeg::External::open(path, &reason)?)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) use folder::is_image;

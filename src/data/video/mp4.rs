@@ -32,9 +32,44 @@ pub(super) struct Track {
     pub config: Vec<u8>,
     /// In the order of decoding.
     pub samples: Vec<Sample>,
+    /// Quarter turns, clockwise, that show the frames upright.
+    pub turns: u8,
 }
 
-type Parsed<T> = Result<T, String>;
+/// Why a file has no index here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// In words.
+    pub reason: String,
+    /// Not damage: a container, codec or feature that another decoder may read.
+    pub unsupported: bool,
+}
+
+impl Fault {
+    fn unsupported(reason: impl Into<String>) -> Self {
+        Fault { reason: reason.into(), unsupported: true }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Fault { reason, unsupported: false }
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
+type Parsed<T> = Result<T, Fault>;
 
 /// Boxes of one level: type and payload, each within `data`.
 fn boxes(data: &[u8]) -> Parsed<Vec<([u8; 4], &[u8])>> {
@@ -53,7 +88,7 @@ fn boxes(data: &[u8]) -> Parsed<Vec<([u8; 4], &[u8])>> {
             return if kind == [0; 4] {
                 Ok(found)
             } else {
-                Err(format!("box {name} claims {size} bytes of {}", rest.len()))
+                Err(format!("box {name} claims {size} bytes of {}", rest.len()).into())
             };
         }
         found.push((kind, &rest[header..size]));
@@ -67,7 +102,7 @@ fn child<'a>(data: &'a [u8], kind: &[u8; 4]) -> Parsed<Option<&'a [u8]>> {
 }
 
 fn need<'a>(data: &'a [u8], kind: &[u8; 4]) -> Parsed<&'a [u8]> {
-    child(data, kind)?.ok_or_else(|| format!("broken mp4: no {} box", String::from_utf8_lossy(kind)))
+    child(data, kind)?.ok_or_else(|| format!("broken mp4: no {} box", String::from_utf8_lossy(kind)).into())
 }
 
 fn be32(data: &[u8], at: usize) -> Parsed<usize> {
@@ -84,14 +119,14 @@ fn table<'a>(data: &'a [u8], what: &str, width: usize) -> Parsed<impl Iterator<I
     let count = be32(data, 4)?;
     let rows = data.get(8..).unwrap_or_default();
     if rows.len() / width < count {
-        return Err(format!("broken mp4: {what} claims {count} entries, its box holds {}", rows.len() / width));
+        return Err(format!("broken mp4: {what} claims {count} entries, its box holds {}", rows.len() / width).into());
     }
     Ok(rows.chunks_exact(width).take(count))
 }
 
 /// Reads `bytes` at a place of the file.
 pub(super) fn read_at(file: &mut File, at: u64, bytes: &mut [u8]) -> Parsed<()> {
-    file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string())
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(|e| e.to_string().into())
 }
 
 /// Finds `moov` among the boxes of the file's top level, of which only the headers are read.
@@ -104,7 +139,7 @@ fn index(file: &mut File, len: u64) -> Parsed<Vec<u8>> {
         read_at(file, at, &mut header[..known])?;
         let kind = &header[4..8];
         if at == 0 && !matches!(kind, b"ftyp" | b"moov" | b"mdat" | b"free" | b"skip" | b"wide") {
-            return Err("not an mp4 file (its first box is none that an mp4 starts with)".into());
+            return Err(Fault::unsupported("not an mp4 file (its first box is none that an mp4 starts with)"));
         }
         // Fewer than 8 bytes, or zeros, are padding.
         if known < 8 || kind == [0; 4] {
@@ -117,15 +152,15 @@ fn index(file: &mut File, len: u64) -> Parsed<Vec<u8>> {
         };
         if size < start || size > left {
             let kind = String::from_utf8_lossy(kind);
-            return Err(format!("broken or truncated mp4: box {kind} claims {size} bytes of {left}"));
+            return Err(format!("broken or truncated mp4: box {kind} claims {size} bytes of {left}").into());
         }
         match kind {
             b"moof" => {
                 let advice = "remux it: ffmpeg -i IN -c copy -movflags faststart OUT";
-                return Err(format!("fragmented mp4 is not supported; {advice}"));
+                return Err(Fault::unsupported(format!("fragmented mp4 is not supported; {advice}")));
             }
             b"moov" if size > LARGEST_INDEX => {
-                return Err(format!("broken mp4: moov of {size} bytes, at most {LARGEST_INDEX} are read"));
+                return Err(format!("broken mp4: moov of {size} bytes, at most {LARGEST_INDEX} are read").into());
             }
             b"moov" => found = Some((at + start, size - start)),
             _ => {}
@@ -178,7 +213,23 @@ fn video_track(trak: &[u8], mdia: &[u8], file_len: usize) -> Parsed<Track> {
     if let Some(from) = edit_start(trak)?.filter(|&from| samples.iter().any(|s| s.time >= from)) {
         samples.iter_mut().for_each(|s| s.shown = s.time >= from);
     }
-    Ok(Track { config, samples })
+    Ok(Track { config, samples, turns: turns(need(trak, b"tkhd")?)? })
+}
+
+/// Quarter turns of a track header's matrix.
+fn turns(tkhd: &[u8]) -> Parsed<u8> {
+    // Version 1 has times and duration in 8 bytes each.
+    let at = if tkhd.first() == Some(&1) { 52 } else { 40 };
+    const ONE: i32 = 1 << 16;
+    let sign = |index: usize| be32(tkhd, at + 4 * index).map(|v| (v as u32 as i32).clamp(-ONE, ONE));
+    // Rows (a, b, u) and (c, d, v); a matrix of zeros says nothing.
+    match [sign(0)?, sign(1)?, sign(3)?, sign(4)?] {
+        [ONE, 0, 0, ONE] | [0, 0, 0, 0] => Ok(0),
+        [0, ONE, c, 0] if c == -ONE => Ok(1),
+        [a, 0, 0, d] if a == -ONE && d == -ONE => Ok(2),
+        [0, b, ONE, 0] if b == -ONE => Ok(3),
+        other => Err(Fault::unsupported(format!("frames shown through the matrix {other:?} are not supported"))),
+    }
 }
 
 /// `avcC` of the sample description, or an error that names the codec.
@@ -190,7 +241,8 @@ fn config(stsd: &[u8]) -> Parsed<Vec<u8>> {
         b"avc1" | b"avc3" => Ok(need(entry.get(78..).ok_or("broken mp4: short avc1 entry")?, b"avcC")?.to_vec()),
         other => {
             let name = String::from_utf8_lossy(other);
-            Err(format!("codec {name} is not supported, only H.264 is; convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"))
+            let advice = "convert it: ffmpeg -i IN -c:v libx264 OUT.mp4";
+            Err(Fault::unsupported(format!("codec {name} is not supported, only H.264 is; {advice}")))
         }
     }
 }
@@ -200,7 +252,9 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
     let (fixed, count) = (be32(stsz, 4)?, be32(stsz, 8)?);
     let sizes: Vec<usize> = if fixed > 0 {
         if fixed.checked_mul(count).is_none_or(|all| all > file_len) {
-            return Err(format!("truncated mp4: {count} frames of {fixed} bytes are more than the file's {file_len}"));
+            return Err(
+                format!("truncated mp4: {count} frames of {fixed} bytes are more than the file's {file_len}").into()
+            );
         }
         vec![fixed; count]
     } else {
@@ -208,7 +262,7 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
     };
     let all: usize = sizes.iter().sum();
     if all > file_len {
-        return Err(format!("truncated mp4: its frames take {all} bytes, the file has {file_len}"));
+        return Err(format!("truncated mp4: its frames take {all} bytes, the file has {file_len}").into());
     }
     let chunks: Vec<usize> = match child(stbl, b"stco")? {
         Some(stco) => table(stco, "stco", 4)?.map(|row| be32(row, 0)).collect::<Parsed<_>>()?,
@@ -231,7 +285,8 @@ fn places(stbl: &[u8], file_len: usize) -> Parsed<Vec<Sample>> {
                     return Err(format!(
                         "truncated mp4: frame {} ends past the file's {file_len} bytes",
                         samples.len()
-                    ));
+                    )
+                    .into());
                 }
                 samples.push(Sample { offset, size, time: 0, sync: true, shown: true });
                 offset += size;
@@ -315,7 +370,7 @@ mod tests {
         // After version, flags, count and the entry's size; the first `avc1` of the file is a brand.
         let at = payload(&bytes, b"stsd") + 12;
         bytes[at..at + 4].copy_from_slice(b"hev1");
-        let error = parse_bytes(&bytes).unwrap_err();
+        let error = parse_bytes(&bytes).unwrap_err().reason;
         assert!(error.contains("hev1") && error.contains("ffmpeg"), "{error}");
     }
 
@@ -333,12 +388,12 @@ mod tests {
             let mut bytes = clip("high_bframes");
             let at = payload(&bytes, kind) + at;
             set(&mut bytes, at, value);
-            let error = parse_bytes(&bytes).unwrap_err();
+            let error = parse_bytes(&bytes).unwrap_err().reason;
             assert!(error.contains(expected), "{error}");
         }
         let mut bytes = clip("high_bframes");
         bytes.extend([0, 0, 0, 8, b'm', b'o', b'o', b'f']);
-        assert!(parse_bytes(&bytes).unwrap_err().contains("fragmented"));
+        assert!(parse_bytes(&bytes).unwrap_err().reason.contains("fragmented"));
     }
 
     #[test]

@@ -75,3 +75,23 @@ pub(super) fn to_rgb(frame: &Frame, colour: Colour) -> Vec<u8> {
     }
     rgb
 }
+/// A frame `(height, width, 3)` after quarter turns clockwise, with its new width and height.
+pub(super) fn turned(rgb: Vec<u8>, width: usize, height: usize, turns: u8) -> (Vec<u8>, usize, usize) {
+    if turns == 0 {
+        return (rgb, width, height);
+    }
+    let (w, h) = if turns == 2 { (width, height) } else { (height, width) };
+    let mut out = Vec::with_capacity(rgb.len());
+    for y in 0..h {
+        for x in 0..w {
+            let (sx, sy) = match turns {
+                1 => (y, height - 1 - x),
+                2 => (width - 1 - x, height - 1 - y),
+                _ => (width - 1 - y, x),
+            };
+            let at = 3 * (sy * width + sx);
+            out.extend(&rgb[at..at + 3]);
+        }
+    }
+    (out, w, h)
+}

@@ -1,0 +1,213 @@
+//! Videos of any kind through the `ffmpeg` and `ffprobe` programs: frames come over a pipe, as it would show them.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Frames, Video};
+use crate::data::error::{Error, Result};
+
+/// How long a program may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pixels of the largest frame that is taken.
+const LARGEST_FRAME: usize = 1 << 26;
+
+pub(super) struct External {
+    path: PathBuf,
+    /// Presentation times in seconds by rank; of some containers unknown.
+    times: Vec<Option<f64>>,
+    /// Its times are those of frames, so that one can begin at one: mp4, mov, webm, mkv. (In avi they are of packets.)
+    seekable: bool,
+}
+
+fn seekable(path: &Path) -> std::io::Result<bool> {
+    let mut start = [0; 8];
+    let count = File::open(path)?.read(&mut start)?;
+    Ok(start[..count].starts_with(&[0x1a, 0x45, 0xdf, 0xa3]) || start[4..] == *b"ftyp")
+}
+
+/// A running program, killed when it is silent too long or no longer wanted.
+struct Program {
+    child: Arc<Mutex<Child>>,
+    out: BufReader<ChildStdout>,
+    alive: Option<Sender<()>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+impl Program {
+    fn start(command: &mut Command) -> std::io::Result<Program> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let out = child.stdout.take().ok_or(ErrorKind::BrokenPipe)?;
+        let child = Arc::new(Mutex::new(child));
+        let (alive, signs) = channel();
+        let watched = Arc::clone(&child);
+        let watch = std::thread::spawn(move || {
+            while signs.recv_timeout(PATIENCE) == Ok(()) {}
+            if let (Err(RecvTimeoutError::Timeout), Ok(mut child)) =
+                (signs.recv_timeout(Duration::ZERO), watched.lock())
+            {
+                // It may have ended by itself.
+                let _ = child.kill();
+            }
+        });
+        Ok(Program { child, out: BufReader::with_capacity(1 << 20, out), alive: Some(alive), watch: Some(watch) })
+    }
+
+    /// Says that the program is still at work.
+    fn sign(&self) {
+        if let Some(alive) = &self.alive {
+            // The watcher ends only with the program.
+            let _ = alive.send(());
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.alive = None;
+        if let Ok(mut child) = self.child.lock() {
+            // What is no longer read need not go on.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(watch) = self.watch.take() {
+            let _ = watch.join();
+        }
+    }
+}
+
+impl External {
+    /// Lists the video's frames; `why` says why the built-in decoder does not read it.
+    pub fn open(path: &Path, why: &str) -> Result<Self> {
+        let mut command = Command::new("ffprobe");
+        command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time,flags", "-of"]);
+        let mut program = match Program::start(command.arg("csv=p=0").arg("-i").arg(local(path))) {
+            Ok(program) => program,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let hint = "the ffmpeg program, which reads such files, is not installed";
+                return Err(Error::video(path, format!("{why}; {hint}")));
+            }
+            Err(error) => return Err(Error::video(path, format!("{why}; cannot start ffprobe: {error}"))),
+        };
+        let mut times = Vec::new();
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let count = program.out.read_line(&mut line).map_err(|e| Error::video(path, format!("ffprobe: {e}")))?;
+            if count == 0 {
+                break;
+            }
+            program.sign();
+            let mut fields = line.trim().split(',');
+            let (time, flags) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            // D marks what an edit list hides.
+            if !flags.contains('D') {
+                times.push(time.parse().ok());
+            }
+        }
+        if times.is_empty() {
+            return Err(Error::video(path, format!("{why}; ffprobe finds no video in it either")));
+        }
+        if times.iter().all(Option::is_some) {
+            times.sort_by(|a: &Option<f64>, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        }
+        let seekable = seekable(path).map_err(|e| Error::io(path, e))?;
+        Ok(External { path: path.to_owned(), times, seekable })
+    }
+
+    fn broken(&self, reason: impl Into<String>) -> Error {
+        Error::video(&self.path, reason.into())
+    }
+
+    /// Where to begin for a rank, halfway from the one before; nowhere if times do not tell.
+    fn seek(&self, rank: usize) -> Option<f64> {
+        if !self.seekable {
+            return None;
+        }
+        let before = self.times.get(rank.checked_sub(1)?).copied().flatten()?;
+        let own = self.times.get(rank).copied().flatten()?;
+        (own > before).then_some((before + own) / 2.0)
+    }
+
+    /// One frame of a PPM stream: width, height, RGB; none at the end.
+    fn picture(&self, out: &mut BufReader<ChildStdout>) -> Result<Option<(usize, usize, Vec<u8>)>> {
+        let mut header = Vec::new();
+        for _ in 0..3 {
+            let limit = 64;
+            let mut line = Vec::new();
+            out.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|e| self.broken(format!("ffmpeg: {e}")))?;
+            header.extend(line);
+        }
+        if header.is_empty() {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&header);
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let size = |at: usize| fields.get(at).and_then(|f| f.parse::<usize>().ok());
+        let (Some(&"P6"), Some(width), Some(height), Some(255)) = (fields.first(), size(1), size(2), size(3)) else {
+            return Err(self.broken("ffmpeg sent something that is no frame"));
+        };
+        if width.saturating_mul(height) > LARGEST_FRAME {
+            return Err(self.broken(format!("frames of {width} x {height} pixels are too large")));
+        }
+        let mut rgb = vec![0; 3 * width * height];
+        out.read_exact(&mut rgb).map_err(|e| self.broken(format!("ffmpeg ended within a frame: {e}")))?;
+        Ok(Some((width, height, rgb)))
+    }
+}
+
+/// A path that ffmpeg does not take for an option or a protocol.
+fn local(path: &Path) -> std::ffi::OsString {
+    let mut name = std::ffi::OsString::from("file:");
+    name.push(path);
+    name
+}
+
+impl Video for External {
+    fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
+        let (Some(&first), Some(&last)) = (ranks.iter().min(), ranks.iter().max()) else {
+            return Ok(Frames { width: 0, height: 0, rgb: Vec::new() });
+        };
+        if last >= self.len() {
+            return Err(self.broken(format!("frame {last} of {} was asked for", self.len())));
+        }
+        let seek = self.seek(first);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-v", "error", "-nostdin", "-threads", "1"]);
+        if let Some(seconds) = seek {
+            command.args(["-seek_timestamp", "1", "-ss", &format!("{seconds:.6}")]);
+        }
+        command.arg("-i").arg(local(&self.path)).args(["-map", "0:v:0", "-fps_mode", "passthrough"]);
+        command.args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]);
+        let start = Program::start(&mut command);
+        let mut program = start.map_err(|e| self.broken(format!("cannot start ffmpeg: {e}")))?;
+        let mut at = if seek.is_some() { first } else { 0 };
+        let mut frames = Frames { width: 0, height: 0, rgb: vec![Vec::new(); ranks.len()] };
+        while at <= last {
+            let (width, height, rgb) = self.picture(&mut program.out)?.ok_or_else(|| {
+                self.broken(format!("ffmpeg (5.1 or newer is expected) gives no frame {at} of {}", self.len()))
+            })?;
+            program.sign();
+            let wanted: Vec<usize> = (0..ranks.len()).filter(|i| ranks[*i] == at).collect();
+            at += 1;
+            let Some((end, others)) = wanted.split_last() else { continue };
+            if frames.width != 0 && (frames.width, frames.height) != (width, height) {
+                let (w, h) = (frames.width, frames.height);
+                return Err(self.broken(format!("frame size changes from {w}x{h} to {width}x{height}")));
+            }
+            (frames.width, frames.height) = (width, height);
+            others.iter().for_each(|i| frames.rgb[*i].clone_from(&rgb));
+            frames.rgb[*end] = rgb;
+        }
+        Ok(frames)
+    }
+}
