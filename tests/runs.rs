@@ -179,6 +179,95 @@ fn a_dry_run_prints_the_published_models() {
     succeed(huge.args(["--image-teacher-input-size", "196"]));
 }
 
+/// All stages one after the other, each from what the one before wrote.
+#[test]
+fn the_whole_pipeline_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    succeed(mvd().args(["synth", "--count", "16"]).arg(path("set")));
+    let list = path("set/list.txt");
+    let run = |args: &[&str], out: &str| {
+        let common = ["--steps", "6", "--batch", "4", "--save-every", "4", "--input-size", "32", "--patch", "16"];
+        let mut command = mvd();
+        command.args(args).args(common).arg("--data").arg(&list).arg("--out").arg(path(out));
+        command
+    };
+    let clips = ["--frames", "4", "--stride", "3"];
+    let weights = |run: &str| path(run).join("checkpoints/step-6/weights.safetensors");
+    let stage_one = |kind: &str, more: &[&str], out: &str| {
+        let sizes = ["--size", "32,2,2", "--decoder", "16,1,1", "--mask-ratio", "0.5"];
+        succeed(run(&["pretrain", kind], out).args(sizes).args(more));
+    };
+    stage_one("image", &[], "image");
+    stage_one("video", &clips, "video");
+    for kind in ["image", "video"] {
+        let text = succeed(mvd().arg("inspect").arg(weights(kind)));
+        assert!(
+            text.contains("dim 32, depth 2") && text.contains(&format!("fits mvd distill --{kind}-teacher")),
+            "{text}"
+        );
+    }
+    let sizes = ["--image-teacher-size", "32,2,2", "--video-teacher-size", "32,2,2", "--mask-ratio", "0.5"];
+    let mut distill = run(&["distill", "--student", "32,2,2", "--decoder", "16,1,1"], "student");
+    distill.args(clips).args(sizes).arg("--image-teacher").arg(weights("image"));
+    succeed(distill.arg("--video-teacher").arg(weights("video")));
+
+    let finetune = |out: &str, more: &[&str]| {
+        let mut command = run(&["finetune", "--recipe", "finetune-tiny", "--size", "32,2,2"], out);
+        command.args(clips).args(["--mixup", "0.8", "--cutmix", "1", "--repeats", "2", "--head-dropout", "0.1"]);
+        command.args(more).arg("--val").arg(&list);
+        command
+    };
+    succeed(finetune("classes", &[]).arg("--init").arg(weights("student")));
+    succeed(finetune("of-teacher", &["--model", "videomae"]).arg("--init").arg(weights("video")));
+    let validations = std::fs::read_to_string(path("classes/validation.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(validations.lines().last().unwrap()).unwrap();
+    assert!(last["step"] == 6 && last["top5"].as_f64().is_some(), "{validations}");
+
+    let confusion = path("confusion.csv");
+    let text = succeed(
+        mvd().arg("eval").arg(path("classes")).args(["--clips", "2", "--crops", "3", "--confusion"]).arg(&confusion),
+    );
+    assert!(text.contains("16 videos, 2 x 3 views: top-1"), "{text}");
+    let table = std::fs::read_to_string(&confusion).unwrap();
+    let counts: Vec<Vec<usize>> = table.lines().map(|l| l.split(',').map(|n| n.parse().unwrap()).collect()).collect();
+    assert_eq!((counts.len(), counts.iter().flatten().sum::<usize>()), (10, 16));
+    let text =
+        succeed(mvd().arg("predict").arg(path("classes")).arg(path("set/clips/000003.mp4")).args(["--top", "3"]));
+    assert!(text.contains("000003.mp4:") && text.matches('%').count() == 3, "{text}");
+
+    // Gone on with after its first checkpoint, a run ends at the same bits.
+    let whole = std::fs::read(weights("classes")).unwrap();
+    std::fs::remove_dir_all(path("classes/checkpoints/step-6")).unwrap();
+    succeed(mvd().arg("finetune").arg("--resume").arg(path("classes")));
+    assert_eq!(whole, std::fs::read(weights("classes")).unwrap());
+
+    let text = failure(finetune("bad", &["--classes", "3"]).arg("--init").arg(weights("student")));
+    assert!(text.contains("expected a label from 0 to 2"), "{text}");
+    let text = failure(finetune("bad-init", &[]).arg("--init").arg(weights("image")));
+    assert!(text.contains("does not fit the model"), "{text}");
+}
+
+/// Every recipe prints as a config that the program takes back.
+#[test]
+fn recipes_are_listed_and_given_back() {
+    let text = succeed(mvd().arg("recipes"));
+    assert!(text.lines().count() >= 25 && text.contains("mvd-base-from-base-k400"), "{text}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("recipe.toml");
+    let toml = succeed(mvd().args(["recipes", "mvd-huge-from-huge-k400"]));
+    std::fs::write(&file, &toml).unwrap();
+    let dry = |command: &mut Command| succeed(command.args(["--dry-run", "--batch", "1"]));
+    let of_file = dry(mvd().args(["distill", "--config"]).arg(&file));
+    assert_eq!(of_file, dry(mvd().args(["distill", "--recipe", "mvd-huge-from-huge-k400"])));
+    assert!(of_file.contains("size = 196"), "{of_file}");
+    std::fs::write(&file, toml.replace("drop_path", "drop_paths")).unwrap();
+    let text = failure(mvd().args(["distill", "--dry-run", "--config"]).arg(&file));
+    assert!(text.contains("recipe.toml") && text.contains("did you mean drop_path?"), "{text}");
+    let text = failure(mvd().args(["distill", "--recipe", "mvd-small-finetune-k400"]));
+    assert!(text.contains("unknown recipe `mvd-small-finetune-k400`"), "{text}");
+}
+
 #[test]
 fn a_selftest_fails_on_a_wrong_tensor() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
-use super::init::{self, Teacher};
 use super::{AdapterArgs, Failure, report, train};
-use crate::config::{DistillConfig, OptimConfig, TeacherConfig, size};
+use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
 use crate::data::synth::{self, Background, SynthConfig};
 use crate::gpu::{Caps, Gpu, Plan, Recorder};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
 use crate::recipes;
-use crate::train::{distill, groups};
+use crate::train::checkpoint::RunDir;
+use crate::train::{distill, groups, pretrain};
 
 /// Flags left out take the defaults of the published recipes; without --data, those of the small built-in run.
 #[derive(Args)]
@@ -166,6 +166,8 @@ pub(super) fn run(args: &DistillArgs) -> Result<(), Failure> {
 fn new(args: &DistillArgs) -> Result<DistillConfig, Failure> {
     let mut config = args.config()?;
     if args.is_built_in() {
+        // Before minutes of stage one.
+        RunDir::vacant(&args.out)?;
         built_in(args, &mut config)?;
     }
     if config.data.path.as_os_str().is_empty() {
@@ -187,7 +189,10 @@ fn new(args: &DistillArgs) -> Result<DistillConfig, Failure> {
     Ok(config)
 }
 
-/// Makes the built-in run's clips and random teachers beside the run directory, unless they are there.
+/// Steps that each of the built-in run's teachers is trained for.
+const TEACHER_STEPS: usize = 120;
+
+/// Makes the built-in run's clips and trains its teachers on them, beside the run directory, unless they are there.
 fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failure> {
     let folder = args.out.parent().unwrap_or(Path::new(".")).join("built-in");
     let list = folder.join("list.txt");
@@ -197,19 +202,41 @@ fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failur
         bar.finish_and_clear();
     }
     println!("no --data: {} synthetic clips in {}", BUILT_IN.count, folder.display());
-    config.data.path = list;
-    let teachers =
-        [(Teacher::Image, "image", &mut config.image_teacher), (Teacher::Video, "video", &mut config.video_teacher)];
-    for (kind, name, teacher) in teachers {
+    let teachers = [("mae-tiny", &mut config.image_teacher), ("videomae-tiny", &mut config.video_teacher)];
+    for (recipe, teacher) in teachers {
         let Some(teacher) = teacher else { continue };
-        let Vit { dim, depth, heads, .. } = teacher.vit;
-        teacher.weights = folder.join(format!("{name}-teacher-{dim}-{depth}-{heads}-p{}.safetensors", teacher.patch));
-        if !teacher.weights.exists() {
-            init::write(kind, &teacher.weights, &teacher.vit, teacher.patch, 0)?;
-        }
+        let mut stage_one = recipes::pretrain(recipe)?;
+        stage_one.data = DataConfig { path: list.clone(), threads: config.data.threads, ..stage_one.data };
+        let epochs = (TEACHER_STEPS * stage_one.optim.batch).div_ceil(BUILT_IN.count);
+        stage_one.optim = OptimConfig { steps: TEACHER_STEPS, epochs, warmup_epochs: 0.5, ..stage_one.optim };
+        (stage_one.encoder, stage_one.seed) = (teacher.vit, config.seed);
+        teacher.weights = built_in_teacher(args, &folder.join(recipe), &stage_one)?;
     }
-    println!("no teachers given: theirs are seeded random weights, so the student learns nothing of use yet");
+    config.data.path = list;
     Ok(())
+}
+
+/// The weights of a finished stage-one run at `dir`, which is made or gone on with as need be.
+fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> Result<PathBuf, Failure> {
+    let (run, config, from) = if dir.join("config.toml").exists() {
+        let (run, own, from) = train::resume::<PretrainConfig>(dir)?;
+        if own.encoder != config.encoder {
+            let (dir, own, wanted) = (dir.display(), own.encoder, config.encoder);
+            return Err(format!(
+                "{dir} holds a teacher of {own:?}, {wanted:?} is wanted; remove it or name another --out"
+            )
+            .into());
+        }
+        (run, own, from)
+    } else {
+        (train::create(dir, config)?, config.clone(), None)
+    };
+    if from.as_ref().is_none_or(|from| from.state.step < config.optim.steps) {
+        println!("stage one: {} for {} steps", dir.display(), config.optim.steps);
+        let gpu = args.gpu.open()?;
+        train::report("pretrain", |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
+    }
+    Ok(run.latest()?.join("weights.safetensors"))
 }
 
 fn dry_run(args: &DistillArgs) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, train};
-use crate::config::{FinetuneConfig, OptimConfig, Sampling, size};
+use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
 use crate::model::Vit;
 use crate::recipes;
 use crate::train::finetune;
@@ -18,7 +18,10 @@ pub(super) struct FinetuneArgs {
     /// Run directory to make.
     #[arg(long, default_value = "runs/finetune")]
     out: PathBuf,
-    /// Weights of the student to start from, safetensors or PyTorch; without it, from scratch.
+    /// Whose encoder it is: a student's, or VideoMAE's own.
+    #[arg(long, value_enum)]
+    model: Option<EncoderKind>,
+    /// Weights to start from, safetensors or PyTorch; without it, from scratch.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Labelled videos to validate on after each pass.
@@ -87,6 +90,7 @@ impl FinetuneArgs {
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.encoder, &self.size);
+        set(&mut config.model, &self.model);
         set(&mut config.init, &self.init);
         set(&mut config.val, &self.val);
         set(&mut config.classes, &self.classes);

@@ -13,7 +13,7 @@ use crate::model::{Grid, Params, Vit};
 use crate::weights;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Teacher {
+enum Teacher {
     /// MAE's encoder.
     Image,
     /// VideoMAE's encoder.
@@ -44,7 +44,7 @@ pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
 }
 
 /// Writes a teacher's seeded random weights; gives the number of parameters.
-pub(super) fn write(teacher: Teacher, out: &Path, vit: &Vit, patch: usize, seed: u64) -> Result<usize, Failure> {
+fn write(teacher: Teacher, out: &Path, vit: &Vit, patch: usize, seed: u64) -> Result<usize, Failure> {
     if patch == 0 || vit.heads == 0 || !vit.dim.is_multiple_of(vit.heads) {
         return Err(
             format!("--patch {patch}, --size {vit:?}: expected a patch over 0 and heads that divide dim").into()

@@ -1,6 +1,7 @@
 //! A fine-tuning run's config.
 
 use super::{Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -12,10 +13,32 @@ pub enum Sampling {
     Segment,
 }
 
+/// Whose encoder is fine-tuned: they differ in their position tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderKind {
+    /// MVD's student.
+    Mvd,
+    /// VideoMAE.
+    Videomae,
+}
+
+impl EncoderKind {
+    /// Its family.
+    pub fn family(self) -> Family {
+        match self {
+            EncoderKind::Mvd => Family::Mvd,
+            EncoderKind::Videomae => Family::VideoMae,
+        }
+    }
+}
+
 /// A fine-tuning run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
+    /// Whose encoder it is.
+    pub model: EncoderKind,
     /// Weights of the encoder to start from; empty: from scratch.
     pub init: PathBuf,
     /// Videos to validate on; empty: none.

@@ -15,7 +15,7 @@ mod finetune;
 mod pretrain;
 
 pub use distill::{DistillConfig, TeacherConfig};
-pub use finetune::{FinetuneConfig, Sampling};
+pub use finetune::{EncoderKind, FinetuneConfig, Sampling};
 pub use pretrain::{PretrainConfig, PretrainKind};
 
 /// Sizes by name: dim, depth, heads; `mlp_ratio` is 4 in all.

@@ -1,7 +1,7 @@
 //! Fine-tuning for action recognition.
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic};
-use crate::config::{FinetuneConfig, OptimConfig, Sampling, SaveConfig};
+use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, SaveConfig};
 use crate::model::Vit;
 
 const MVD: &str = "ruiwang2021/mvd, scripts/finetune; RandAugment is not applied here yet";
@@ -38,6 +38,7 @@ pub(super) fn all() -> Vec<Recipe> {
 
 fn kinetics(encoder: Vit) -> FinetuneConfig {
     FinetuneConfig {
+        model: EncoderKind::Mvd,
         init: Default::default(),
         val: Default::default(),
         classes: 400,

@@ -14,6 +14,7 @@ use crate::data::Position;
 use crate::weights::{self, Tensors};
 
 const TEMPORARY: &str = ".tmp-";
+const ASIDE: &str = ".tmp-config.toml";
 const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
 
 /// Where a run stands, beside its tensors.
@@ -120,18 +121,25 @@ impl RunDir {
         Self::create_on(Disk::real(), path, config)
     }
 
-    fn create_on(disk: Disk, path: &Path, config: &str) -> Result<RunDir, Error> {
-        let (aside, file) = (path.join(".tmp-config.toml"), path.join("config.toml"));
-        match std::fs::read_dir(path) {
-            // What a kill while creating leaves is no run yet.
-            Ok(mut entries) => {
-                if entries.any(|entry| entry.map_or(true, |entry| entry.path() != aside)) {
-                    return Err(Error::Exists { path: path.to_owned() });
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+    /// Whether a new run can be made here.
+    ///
+    /// # Errors
+    /// It exists and is not empty, or cannot be read.
+    pub fn vacant(path: &Path) -> Result<(), Error> {
+        let aside = path.join(ASIDE);
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(io("read", path)(error)),
-        }
+        };
+        // What a kill while creating leaves is no run yet.
+        let mut others = entries.filter(|entry| entry.as_ref().map_or(true, |entry| entry.path() != aside));
+        others.next().map_or(Ok(()), |_| Err(Error::Exists { path: path.to_owned() }))
+    }
+
+    fn create_on(disk: Disk, path: &Path, config: &str) -> Result<RunDir, Error> {
+        Self::vacant(path)?;
+        let (aside, file) = (path.join(ASIDE), path.join("config.toml"));
         disk.create_dir(path).map_err(io("create", path))?;
         disk.write(&aside, |out| out.write_all(config.as_bytes())).map_err(io("write", &aside))?;
         disk.rename(&aside, &file).map_err(io("rename into place", &file))?;

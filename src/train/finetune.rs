@@ -13,7 +13,6 @@ use crate::data::{ClipConfig, Dataset, View};
 use crate::eval::{Evaluator, Score, Views};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
-use crate::model::encoder::Family;
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
 use crate::weights::{self, Import, Tensors};
@@ -25,7 +24,7 @@ use crate::weights::{self, Import, Tensors};
 pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
     config.validate()?;
     Ok(ClassifierArch {
-        family: Family::Mvd,
+        family: config.model.family(),
         encoder: config.encoder,
         grid: config.data.grid(),
         classes: config.classes,
@@ -60,12 +59,16 @@ struct Finetuning<'a> {
 /// The encoder of a student, or of any other model of the same shape, for a classifier.
 fn load_encoder(path: &Path, step: &Step) -> Result<Tensors, Error> {
     let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let tensors = weights::load(path)?;
+    // VideoMAE's pre-training has its encoder under a name of its own, its classifiers have not.
+    let inner = tensors.iter().any(|(name, _)| name.ends_with("encoder.patch_embed.proj.weight"));
     let rules = Import {
+        select: if inner { "encoder.".to_owned() } else { String::new() },
         allow_missing: list(&["fc_norm.*", "head.*"]),
         allow_unexpected: list(&["norm.*", "mask_token*", "down_*", "decoder*", "fc_norm.*"]),
         ..Import::pretrained()
     };
-    Ok(weights::adopt(weights::load(path)?, &step.params.specs, &rules, path)?)
+    Ok(weights::adopt(tensors, &step.params.specs, &rules, path)?)
 }
 
 impl Task for Finetuning<'_> {
