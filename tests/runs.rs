@@ -236,6 +236,21 @@ fn the_whole_pipeline_runs() {
         succeed(mvd().arg("predict").arg(path("classes")).arg(path("set/clips/000003.mp4")).args(["--top", "3"]));
     assert!(text.contains("000003.mp4:") && text.matches('%').count() == 3, "{text}");
 
+    let encoder = ["--heads", "2", "--frames", "4", "--stride", "3", "--input-size", "32", "--weights"];
+    for model in ["student", "video", "classes"] {
+        let mut probe = mvd();
+        probe.arg("probe").arg("--train").arg(&list).arg("--test").arg(&list).args(["--neighbours", "1"]);
+        let text = succeed(probe.args(encoder).arg(weights(model)));
+        // Each video is its own nearest neighbour.
+        assert!(text.contains("1 neighbours     100.00 %"), "{model}: {text}");
+    }
+    let mut features = mvd();
+    features.arg("features").arg(path("features")).arg("--data").arg(&list).args(encoder);
+    let text = succeed(features.arg(weights("student")));
+    assert!(text.contains("features (16 x 32) of 16 videos"), "{text}");
+    let text = failure(mvd().args(["features", "x", "--data", "."]).args(encoder).arg(weights("image")));
+    assert!(text.contains("expected a model of clips, got an MAE") || text.contains("no videos"), "{text}");
+
     // Gone on with after its first checkpoint, a run ends at the same bits.
     let whole = std::fs::read(weights("classes")).unwrap();
     std::fs::remove_dir_all(path("classes/checkpoints/step-6")).unwrap();

@@ -6,6 +6,7 @@ mod eval;
 mod finetune;
 mod init;
 mod pretrain;
+mod probe;
 mod recipes;
 mod report;
 mod selftest;
@@ -40,6 +41,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the likeliest classes of videos.
     Predict(eval::PredictArgs),
+    /// Test frozen features: a linear classifier and nearest neighbours.
+    Probe(probe::ProbeArgs),
+    /// Write pooled features of videos as safetensors.
+    Features(probe::FeaturesArgs),
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
@@ -91,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
+        Command::Probe(args) => probe::probe(&args),
+        Command::Features(args) => probe::features(&args),
         Command::Recipes(args) => recipes::run(&args),
         Command::Inspect(args) => weights::inspect(&args),
         Command::Convert(args) => weights::convert(&args),

@@ -1,4 +1,6 @@
-//! Evaluation: multi-view tests of classifiers.
+//! Evaluation: multi-view tests of classifiers, probes of frozen features.
+
+pub mod probe;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
