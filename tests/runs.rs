@@ -236,6 +236,14 @@ fn the_whole_pipeline_runs() {
         succeed(mvd().arg("predict").arg(path("classes")).arg(path("set/clips/000003.mp4")).args(["--top", "3"]));
     assert!(text.contains("000003.mp4:") && text.matches('%').count() == 3, "{text}");
 
+    for (kind, columns) in [("image", 3), ("video", 4)] {
+        let sheet = path(kind).with_extension("png");
+        let mut show = mvd();
+        show.arg("show").arg(path(kind)).arg(path("set/clips/000001.mp4")).args(["--images", "3", "--out"]);
+        succeed(show.arg(&sheet));
+        let sheet = image::open(sheet).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (columns * 34 + 2, 3 * 34 + 2), "{kind}");
+    }
     let encoder = ["--heads", "2", "--frames", "4", "--stride", "3", "--input-size", "32", "--weights"];
     for model in ["student", "video", "classes"] {
         let mut probe = mvd();

@@ -10,6 +10,7 @@ mod probe;
 mod recipes;
 mod report;
 mod selftest;
+mod show;
 mod synth;
 mod train;
 mod weights;
@@ -41,6 +42,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the likeliest classes of videos.
     Predict(eval::PredictArgs),
+    /// Draw what a pixel model makes of a video's masked patches.
+    Show(show::ShowArgs),
     /// Test frozen features: a linear classifier and nearest neighbours.
     Probe(probe::ProbeArgs),
     /// Write pooled features of videos as safetensors.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
+        Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),
         Command::Recipes(args) => recipes::run(&args),

@@ -1,6 +1,7 @@
-//! Evaluation: multi-view tests of classifiers, probes of frozen features.
+//! Evaluation: multi-view tests of classifiers, probes of frozen features, pictures of what was learned.
 
 pub mod probe;
+pub mod reconstruct;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

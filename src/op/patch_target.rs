@@ -42,6 +42,13 @@ fn twin(x: &[f64], y: &mut [f64], pixels: usize, normalise: Normalise) {
     }
 }
 
+/// The targets of patches x (R, 3 n), on the host.
+pub fn of(x: &[f64], pixels: usize, normalise: Normalise) -> Vec<f64> {
+    let mut y = vec![0.0; x.len()];
+    twin(x, &mut y, pixels, normalise);
+    y
+}
+
 /// `y (R, 3 n)` of patches x (R, 3 n), n at least 2.
 pub fn forward(rec: &mut Recorder, x: Tensor, normalise: Normalise) -> Tensor {
     let (rows, pixels) = (rec.rows(x), rec.width(x) / 3);

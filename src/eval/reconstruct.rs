@@ -1,0 +1,179 @@
+//! What a pixel model makes of masked patches, as a sheet of pictures.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fast_image_resize::Resizer;
+
+use super::Error;
+use crate::data::{self, ClipConfig, MaskConfig, View};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::model::Grid;
+use crate::model::encoder::Family;
+use crate::model::pixels::PixelArch;
+use crate::op::patch::{DEVIATION, MEAN};
+use crate::weights::{self, Import, Tensors};
+
+/// Pictures side by side: a column a frame, rows of the frame, what the model saw, what it made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sheet {
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// (height, width, 3)
+    pub rgb: Vec<u8>,
+}
+
+/// Pixels between pictures.
+const GAP: usize = 2;
+/// Grey of masked patches.
+const HIDDEN: u8 = 96;
+
+/// Which frames of a video are shown, and the mask's seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// Frames, of a model of images; one of clips shows its clip.
+    pub images: usize,
+    /// Frames of the video from one to the next.
+    pub stride: usize,
+    /// Seed of the mask.
+    pub seed: u64,
+}
+
+/// Frames of a video, masked and reconstructed by a pixel model (its checkpoint's tensors are in `tensors`).
+///
+/// # Errors
+/// A video that cannot be read, tensors that do not fit, the GPU.
+pub fn reconstruct(
+    gpu: &Arc<Gpu>,
+    arch: &PixelArch,
+    mask: &MaskConfig,
+    tensors: Tensors,
+    video: &Path,
+    shown: Shown,
+) -> Result<Sheet, Error> {
+    let images = arch.family == Family::Mae;
+    let arch = PixelArch { batch: if images { shown.images } else { 1 }, accumulate: 1, ..arch.clone() };
+    let Grid { frames, size, .. } = arch.grid;
+    let count = frames * arch.batch;
+    let view = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
+    let config = ClipConfig { view, ..ClipConfig::pretraining(count, shown.stride, size) };
+    let mut rng = data::rng(shown.seed, 0, 0, 0);
+    let clip = data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames;
+
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let step = arch.record(&mut rec, |_, _| (1.0, true))?;
+    step.outputs.iter().for_each(|(_, tensor)| rec.keep(*tensor));
+    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    let tensors = weights::adopt(tensors, &step.params.specs, &Import::exact(), Path::new("the checkpoint"))?;
+    engine.write_params(step.params.set, Arena::Weight, |name| tensors.get(name).map(|t| t.data.as_slice()))?;
+    engine.write_bytes(step.frames, &clip)?;
+    let lists: Vec<data::Tokens> = (0..arch.batch).map(|_| mask.draw(&mut rng)).collect();
+    if let Some(masking) = step.masking {
+        let all = |of: fn(&data::Tokens) -> &[u32]| lists.iter().flat_map(|l| of(l).to_vec()).collect::<Vec<u32>>();
+        engine.write(masking.visible, &all(|l| &l.visible))?;
+        engine.write(masking.masked, &all(|l| &l.masked))?;
+        let order: Vec<u32> = lists.iter().flat_map(|l| l.visible.iter().chain(&l.masked).copied()).collect();
+        engine.write(masking.order, &order)?;
+    }
+    engine.run(Phase::Begin, &StepValues::default())?;
+    engine.run(Phase::Micro, &StepValues::default())?;
+    let mut predicted = Vec::new();
+    for (name, tensor) in &step.outputs {
+        if *name == "prediction" {
+            predicted = engine.read(*tensor)?;
+        }
+    }
+
+    let (mut hidden, mut made) = (clip.clone(), clip.clone());
+    let masked = lists.iter().enumerate().flat_map(|(b, l)| l.masked.iter().map(move |token| (b, *token as usize)));
+    for ((sample, token), patch) in masked.zip(predicted.chunks_exact(arch.grid.patch_len())) {
+        let places = places(&arch.grid, sample, token);
+        let levels = levels(&clip, &places, images, patch);
+        for (place, level) in places.into_iter().zip(levels) {
+            hidden[place] = HIDDEN;
+            made[place] = level;
+        }
+    }
+    Ok(sheet(&[&clip, &hidden, &made], count, size))
+}
+
+/// Bytes of a patch in the clip's frames, in the order (t, y, x, colour).
+fn places(grid: &Grid, sample: usize, token: usize) -> Vec<usize> {
+    let Grid { frames, size, tubelet, patch } = *grid;
+    let side = size / patch;
+    let (t, h, w) = (token / (side * side), token / side % side, token % side);
+    let pixel = |i: usize| {
+        let (dt, dy, dx) = (i / (patch * patch), i / patch % patch, i % patch);
+        let frame = sample * frames + t * tubelet + dt;
+        (frame * size + h * patch + dy) * size + w * patch + dx
+    };
+    (0..tubelet * patch * patch).flat_map(|i| (0..3).map(move |c| 3 * pixel(i) + c)).collect()
+}
+
+/// A predicted patch as bytes: it was learned in units of the true patch's mean and deviation.
+fn levels(clip: &[u8], places: &[usize], whole: bool, patch: &[f32]) -> Vec<u8> {
+    let value = |i: usize| {
+        let pixel = f64::from(clip[places[i]]) / 255.0;
+        if whole { (pixel - MEAN[i % 3]) / DEVIATION[i % 3] } else { pixel }
+    };
+    let moments = |group: Vec<usize>| {
+        let n = group.len() as f64;
+        let mean = group.iter().map(|i| value(*i)).sum::<f64>() / n;
+        (mean, (group.iter().map(|i| (value(*i) - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt())
+    };
+    let groups: Vec<(f64, f64)> =
+        (0..3).map(|c| moments((0..places.len()).filter(|i| whole || i % 3 == c).collect())).collect();
+    let level = |(i, p): (usize, &f32)| {
+        let (mean, deviation) = groups[i % 3];
+        let value = f64::from(*p) * deviation + mean;
+        let pixel = if whole { value * DEVIATION[i % 3] + MEAN[i % 3] } else { value };
+        (pixel * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    patch.iter().enumerate().map(level).collect()
+}
+
+/// Rows of `count` square pictures each.
+fn sheet(rows: &[&[u8]], count: usize, size: usize) -> Sheet {
+    let (width, height) = (count * (size + GAP) + GAP, rows.len() * (size + GAP) + GAP);
+    let mut rgb = vec![255; 3 * width * height];
+    for (r, row) in rows.iter().enumerate() {
+        for (i, line) in row.chunks_exact(3 * size).enumerate() {
+            let (column, y) = (i / size, i % size);
+            let at = 3 * ((GAP + r * (size + GAP) + y) * width + GAP + column * (size + GAP));
+            rgb[at..at + 3 * size].copy_from_slice(line);
+        }
+    }
+    Sheet { width, height, rgb }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::patch_target;
+
+    /// A target turned back into bytes is the picture itself.
+    #[test]
+    fn targets_come_back_as_pixels() {
+        let clip: Vec<u8> = (0..2 * 8 * 8 * 3).map(|i| (i * 37 % 251) as u8).collect();
+        for (whole, tubelet) in [(false, 2), (true, 1)] {
+            let grid = Grid { frames: 2, size: 8, tubelet, patch: 4 };
+            let places = places(&grid, 0, 3);
+            let pixels = places.len() / 3;
+            // Channel first and normalised, as patches are cut.
+            let cut: Vec<f64> = (0..3)
+                .flat_map(|c| (0..pixels).map(move |k| (c, k)))
+                .map(|(c, k)| (f64::from(clip[places[3 * k + c]]) / 255.0 - MEAN[c]) / DEVIATION[c])
+                .collect();
+            let normalise = if whole { patch_target::Normalise::Whole } else { patch_target::Normalise::PerColour };
+            let target: Vec<f32> = patch_target::of(&cut, pixels, normalise).iter().map(|v| *v as f32).collect();
+            let back = levels(&clip, &places, whole, &target);
+            assert_eq!(back, places.iter().map(|p| clip[*p]).collect::<Vec<_>>(), "{whole}");
+        }
+        let sheet = sheet(&[&clip], 2, 8);
+        assert_eq!((sheet.width, sheet.height), (22, 12));
+        let at = 3 * (2 * 22 + 12);
+        assert_eq!(sheet.rgb[at..at + 3], clip[8 * 8 * 3..8 * 8 * 3 + 3]);
+    }
+}
