@@ -8,6 +8,23 @@ struct Params { rows: u32, pixels: u32 }
 
 const EPS: f32 = 1e-6;
 
+struct Moments { mean: f32, variance: f32 }
+
+// Of n elements from `first` on; the variance is unbiased.
+fn moments(first: u32, n: u32) -> Moments {
+    var m: Moments;
+    for (var k = 0u; k < n; k++) {
+        m.mean += x[first + k];
+    }
+    m.mean /= f32(n);
+    for (var k = 0u; k < n; k++) {
+        let d = x[first + k] - m.mean;
+        m.variance = fma(d, d, m.variance);
+    }
+    m.variance /= f32(n - 1u);
+    return m;
+}
+
 // One invocation a row and colour.
 @compute @workgroup_size(64)
 fn per_colour(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -24,20 +41,11 @@ fn per_colour(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     } else if colour == 2u {
         deviation = 0.225;
     }
-    var mean = 0.0;
-    for (var k = 0u; k < n; k++) {
-        mean += x[first + k];
-    }
-    mean /= f32(n);
-    var square = 0.0;
-    for (var k = 0u; k < n; k++) {
-        let d = x[first + k] - mean;
-        square = fma(d, d, square);
-    }
+    let m = moments(first, n);
     // The mean cancels ImageNet's; the deviation is that of pixels in [0, 1].
-    let scale = deviation / (deviation * sqrt(square / f32(n - 1u)) + EPS);
+    let scale = deviation / (deviation * sqrt(m.variance) + EPS);
     for (var k = 0u; k < n; k++) {
-        y[(i / 3u * n + k) * 3u + colour] = (x[first + k] - mean) * scale;
+        y[(i / 3u * n + k) * 3u + colour] = (x[first + k] - m.mean) * scale;
     }
 }
 
@@ -50,18 +58,9 @@ fn whole(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     }
     let n = 3u * params.pixels;
     let first = row * n;
-    var mean = 0.0;
+    let m = moments(first, n);
+    let scale = 1.0 / sqrt(m.variance + EPS);
     for (var k = 0u; k < n; k++) {
-        mean += x[first + k];
-    }
-    mean /= f32(n);
-    var square = 0.0;
-    for (var k = 0u; k < n; k++) {
-        let d = x[first + k] - mean;
-        square = fma(d, d, square);
-    }
-    let scale = 1.0 / sqrt(square / f32(n - 1u) + EPS);
-    for (var k = 0u; k < n; k++) {
-        y[first + k % params.pixels * 3u + k / params.pixels] = (x[first + k] - mean) * scale;
+        y[first + k % params.pixels * 3u + k / params.pixels] = (x[first + k] - m.mean) * scale;
     }
 }

@@ -149,13 +149,7 @@ pub(super) fn run(args: &DistillArgs) -> Result<(), Failure> {
     if args.dry_run {
         return dry_run(args);
     }
-    let (dir, config, from) = match &args.run.resume {
-        Some(path) => train::resume(path)?,
-        None => {
-            let config = new(args)?;
-            (train::create(&args.out, &config)?, config, None)
-        }
-    };
+    let (dir, config, from) = train::open(&args.run, &args.out, || new(args))?;
     let gpu = args.gpu.open()?;
     let outcome = train::report("distil", |bar| distill::train(&gpu, &config, &dir, from, bar))?;
     println!("student: {}", outcome.checkpoint.join("weights.safetensors").display());
@@ -229,7 +223,7 @@ fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> 
         }
         (run, own, from)
     } else {
-        (train::create(dir, config)?, config.clone(), None)
+        train::create(dir, config.clone())?
     };
     if from.as_ref().is_none_or(|from| from.state.step < config.optim.steps) {
         println!("stage one: {} for {} steps", dir.display(), config.optim.steps);

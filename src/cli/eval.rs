@@ -11,7 +11,6 @@ use crate::config::{FinetuneConfig, OptimConfig};
 use crate::data::{Dataset, Item};
 use crate::eval::{Evaluator, Score, Views, ranking};
 use crate::gpu::Gpu;
-use crate::train::checkpoint::RunDir;
 use crate::train::finetune;
 use crate::weights::{self, Import};
 
@@ -55,24 +54,19 @@ pub(super) struct PredictArgs {
     gpu: AdapterArgs,
 }
 
-/// The newest checkpoint of a run, ready to score clips.
-fn evaluator(gpu: &Arc<Gpu>, run: &Path, config: &FinetuneConfig) -> Result<Evaluator, Failure> {
-    let checkpoint = RunDir::open(run)?.0.latest()?.join("weights.safetensors");
+/// A run's classifier with the weights of `checkpoint`, ready to score clips.
+fn evaluator(gpu: &Arc<Gpu>, config: &FinetuneConfig, checkpoint: &Path) -> Result<Evaluator, Failure> {
     let batch = config.optim.batch.min(16);
     let config = FinetuneConfig { optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
     let mut evaluator = Evaluator::new(gpu, &finetune::arch(&config)?)?;
-    let tensors = weights::load(&checkpoint)?;
-    let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), &checkpoint)?;
+    let tensors = weights::load(checkpoint)?;
+    let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), checkpoint)?;
     evaluator.set_weights(&tensors)?;
     Ok(evaluator)
 }
 
-fn config(run: &Path) -> Result<FinetuneConfig, Failure> {
-    Ok(train::resume::<FinetuneConfig>(run)?.1)
-}
-
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let config = config(&args.run)?;
+    let (config, checkpoint): (FinetuneConfig, _) = train::newest(&args.run)?;
     let data = args.data.as_ref().unwrap_or(&config.val);
     if data.as_os_str().is_empty() {
         return Err("--data: expected a list of `path label` lines, got none; the run has no validation set".into());
@@ -85,7 +79,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         return Err(format!("--clips, --crops: expected 1 or more, and 1 or 3; got {clips} and {crops}").into());
     }
     let gpu = args.gpu.open()?;
-    let mut evaluator = evaluator(&gpu, &args.run, &config)?;
+    let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let views: Views = finetune::views(&config, clips, crops);
     let bar = report::bar(set.items.len() * clips * crops, "clips");
     let scores = evaluator.scores(&set.items, &views, config.data.threads, &mut |n| bar.inc(n as u64))?;
@@ -111,7 +105,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
-    let config = config(&args.run)?;
+    let (config, checkpoint): (FinetuneConfig, _) = train::newest(&args.run)?;
     let names: Vec<String> = match &args.names {
         None => Vec::new(),
         Some(path) => {
@@ -125,7 +119,7 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
         }
     };
     let gpu = args.gpu.open()?;
-    let mut evaluator = evaluator(&gpu, &args.run, &config)?;
+    let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let items: Vec<Item> = args.videos.iter().map(|path| Item { path: path.clone(), label: None }).collect();
     let views = finetune::views(&config, config.test_clips, config.test_crops);
     let scores = evaluator.scores(&items, &views, config.data.threads, &mut |_| {})?;

@@ -110,17 +110,14 @@ impl FinetuneArgs {
 }
 
 pub(super) fn run(args: &FinetuneArgs) -> Result<(), Failure> {
-    let (dir, config, from) = match &args.run.resume {
-        Some(path) => train::resume(path)?,
-        None => {
-            let config = args.config()?;
-            if config.data.path.as_os_str().is_empty() {
-                return Err("--data: expected a list of `path label` lines, got none".into());
-            }
-            config.validate()?;
-            (train::create(&args.out, &config)?, config, None)
+    let (dir, config, from) = train::open(&args.run, &args.out, || {
+        let config = args.config()?;
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list of `path label` lines, got none".into());
         }
-    };
+        config.validate()?;
+        Ok(config)
+    })?;
     let gpu = args.gpu.open()?;
     let outcome = train::report("fine-tune", |bar| finetune::train(&gpu, &config, &dir, from, bar))?;
     println!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display());

@@ -64,17 +64,14 @@ impl PretrainArgs {
 }
 
 pub(super) fn run(args: &PretrainArgs) -> Result<(), Failure> {
-    let (dir, config, from) = match &args.run.resume {
-        Some(path) => train::resume(path)?,
-        None => {
-            let config = args.config()?;
-            if config.data.path.as_os_str().is_empty() {
-                return Err("--data: expected a list, a folder or a video, got none".into());
-            }
-            config.validate()?;
-            (train::create(&args.out, &config)?, config, None)
+    let (dir, config, from) = train::open(&args.run, &args.out, || {
+        let config = args.config()?;
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list, a folder or a video, got none".into());
         }
-    };
+        config.validate()?;
+        Ok(config)
+    })?;
     let gpu = args.gpu.open()?;
     let outcome = train::report("pretrain", |bar| pretrain::train(&gpu, &config, &dir, from, bar))?;
     println!("teacher: {}", outcome.checkpoint.join("weights.safetensors").display());

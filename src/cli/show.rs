@@ -7,7 +7,6 @@ use clap::Args;
 use super::{AdapterArgs, Failure, train};
 use crate::config::PretrainConfig;
 use crate::eval::reconstruct::{Sheet, Shown, reconstruct};
-use crate::train::checkpoint::RunDir;
 use crate::train::pretrain;
 use crate::weights;
 
@@ -34,12 +33,11 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
-    let config: PretrainConfig = train::resume(&args.run)?.1;
+    let (config, checkpoint): (PretrainConfig, _) = train::newest(&args.run)?;
     let stride = args.stride.unwrap_or(config.data.stride);
     if args.images == 0 || stride == 0 {
         return Err(format!("--images, --stride: expected at least 1, got {} and {stride}", args.images).into());
     }
-    let checkpoint = RunDir::open(&args.run)?.0.latest()?.join("weights.safetensors");
     let (arch, tensors) = (pretrain::arch(&config)?, weights::load(checkpoint)?);
     let mask = config.mask.masks(&arch.grid)?;
     let gpu = args.gpu.open()?;

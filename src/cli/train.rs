@@ -1,6 +1,6 @@
 //! What the training commands share: where a config comes from, going on with a run, its report.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,10 +32,17 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?)
 }
 
-/// A run to go on with: its directory, config and newest checkpoint; none if it was killed before its first.
-pub(super) fn resume<C: DeserializeOwned>(path: &Path) -> Result<(RunDir, C, Option<Checkpoint>), Failure> {
+/// A run's directory, its config, and the checkpoint that it goes on from, if any.
+pub(super) type Run<C> = (RunDir, C, Option<Checkpoint>);
+
+fn parse<C: DeserializeOwned>(path: &Path, text: &str) -> Result<C, Failure> {
+    Ok(from_toml(text, &path.join("config.toml").display().to_string())?)
+}
+
+/// A run to go on with; without a checkpoint if it was killed before its first.
+pub(super) fn resume<C: DeserializeOwned>(path: &Path) -> Result<Run<C>, Failure> {
     let (run, text) = RunDir::open(path)?;
-    let config = from_toml(&text, &path.join("config.toml").display().to_string())?;
+    let config = parse(path, &text)?;
     let from = match run.latest() {
         Ok(newest) => Some(Checkpoint::load(&newest)?),
         Err(checkpoint::Error::None { .. }) => None,
@@ -44,9 +51,27 @@ pub(super) fn resume<C: DeserializeOwned>(path: &Path) -> Result<(RunDir, C, Opt
     Ok((run, config, from))
 }
 
+/// A run to look at: its config and the weights of its newest checkpoint.
+pub(super) fn newest<C: DeserializeOwned>(path: &Path) -> Result<(C, PathBuf), Failure> {
+    let (run, text) = RunDir::read(path)?;
+    Ok((parse(path, &text)?, run.latest()?.join("weights.safetensors")))
+}
+
+/// The run that `--resume` names, else a new one at `out` with the config that `new` gives.
+pub(super) fn open<C: Serialize + DeserializeOwned>(
+    args: &RunArgs,
+    out: &Path,
+    new: impl FnOnce() -> Result<C, Failure>,
+) -> Result<Run<C>, Failure> {
+    match &args.resume {
+        Some(path) => resume(path),
+        None => create(out, new()?),
+    }
+}
+
 /// Makes the run directory of a new run.
-pub(super) fn create(out: &Path, config: &impl Serialize) -> Result<RunDir, Failure> {
-    Ok(RunDir::create(out, &toml::to_string(config)?)?)
+pub(super) fn create<C: Serialize>(out: &Path, config: C) -> Result<Run<C>, Failure> {
+    Ok((RunDir::create(out, &toml::to_string(&config)?)?, config, None))
 }
 
 /// Trains under a progress bar and reports the end.

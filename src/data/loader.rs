@@ -1,7 +1,6 @@
 //! Batches of clips, decoded by threads, the same whatever their number.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -234,15 +233,12 @@ impl Shared {
         for _ in 0..REPLACEMENTS {
             let item = &self.set.items[index];
             let path = &item.path;
-            let draw = AssertUnwindSafe(|| sample::draw(path, &self.config.clip, resizer, &mut rng));
-            let drawn = catch_unwind(draw);
-            let error = match drawn {
-                Ok(Ok(clips)) => {
+            let error = match sample::draw(path, &self.config.clip, resizer, &mut rng) {
+                Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));
                 }
-                Ok(Err(error)) => error,
-                Err(_) => Error::video(path, "the decoder panicked"),
+                Err(error) => error,
             };
             self.report(path, &error)?;
             last = Some(error);

@@ -38,16 +38,11 @@ impl MixConfig {
             if cut {
                 let (rows, columns) = boxed(size, 1.0 - share, rng);
                 share = 1.0 - (rows.len() * columns.len()) as f64 / (size * size) as f64;
+                let range = 3 * columns.start..3 * columns.end;
                 for (clip, other) in frames.chunks_exact_mut(clip).zip(others) {
-                    for (row, from) in clip
-                        .chunks_exact_mut(3 * size)
-                        .zip(other.chunks_exact(3 * size))
-                        .enumerate()
-                        .filter(|(y, _)| rows.contains(&(y % size)))
-                        .map(|(_, pair)| pair)
-                    {
-                        let range = 3 * columns.start..3 * columns.end;
-                        row[range.clone()].copy_from_slice(&from[range]);
+                    let pairs = clip.chunks_exact_mut(3 * size).zip(other.chunks_exact(3 * size));
+                    for (_, (to, from)) in pairs.enumerate().filter(|(y, _)| rows.contains(&(y % size))) {
+                        to[range.clone()].copy_from_slice(&from[range.clone()]);
                     }
                 }
             } else {

@@ -1,5 +1,6 @@
 //! From a video to one training clip.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fast_image_resize::Resizer;
@@ -109,11 +110,16 @@ fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     }
 }
 
-/// Draws `config.repeats` clips of the video at `path`, of one decoding.
+/// Draws `config.repeats` clips of the video at `path`, of one decoding. A panic of the decoder is an error of the file.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
 pub(crate) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
+    let drawn = catch_unwind(AssertUnwindSafe(|| decode_and_cut(path, config, resizer, rng)));
+    drawn.unwrap_or_else(|_| Err(Error::video(path, "the decoder panicked")))
+}
+
+fn decode_and_cut(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
     let mut source = video::open(path)?;
     let ranks: Vec<Vec<usize>> = (0..config.repeats.max(1)).map(|_| ranks(source.len(), config, rng)).collect();
     // A frame that clips share, or that a short video repeats, is decoded once.

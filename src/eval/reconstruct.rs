@@ -72,10 +72,7 @@ pub fn reconstruct(
     let lists: Vec<data::Tokens> = (0..arch.batch).map(|_| mask.draw(&mut rng)).collect();
     if let Some(masking) = step.masking {
         let all = |of: fn(&data::Tokens) -> &[u32]| lists.iter().flat_map(|l| of(l).to_vec()).collect::<Vec<u32>>();
-        engine.write(masking.visible, &all(|l| &l.visible))?;
-        engine.write(masking.masked, &all(|l| &l.masked))?;
-        let order: Vec<u32> = lists.iter().flat_map(|l| l.visible.iter().chain(&l.masked).copied()).collect();
-        engine.write(masking.order, &order)?;
+        masking.write(&engine, &all(|l| &l.visible), &all(|l| &l.masked))?;
     }
     engine.run(Phase::Begin, &StepValues::default())?;
     engine.run(Phase::Micro, &StepValues::default())?;

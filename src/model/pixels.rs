@@ -106,17 +106,13 @@ impl Autoencoder {
         let x = linear::forward(rec, x, &self.embed);
         let table = arch.family.positions(&arch.grid, dim)?;
         let table = rec.constant_f32("decoder positions", &[arch.grid.len(), dim], &table);
-        let x = if class == 0 {
-            let table = Some((table, masking.order));
-            rows::assemble(rec, Parts { x, x_start: 0, token: self.mask_token, len: visible + masked, table })
-        } else {
-            // The class token's row of the table is zero: it joins after the positions.
-            let (cls, x) = (rows::slice(rec, x, 0, 1), rows::slice(rec, x, 1, visible));
-            let table = Some((table, masking.order));
-            let parts = Parts { x, x_start: 0, token: self.mask_token, len: visible + masked, table };
-            let x = rows::assemble(rec, parts);
-            rows::concat(rec, cls, x)
-        };
+        // The class token's row of the table is zero: it joins after the positions.
+        let cls = (class == 1).then(|| rows::slice(rec, x, 0, 1));
+        let x = if class == 1 { rows::slice(rec, x, 1, visible) } else { x };
+        let table = Some((table, masking.order));
+        let parts = Parts { x, x_start: 0, token: self.mask_token, len: visible + masked, table };
+        let x = rows::assemble(rec, parts);
+        let x = cls.map_or(x, |cls| rows::concat(rec, cls, x));
         let x = forward_blocks(rec, &self.blocks, x, 0.0, &mut drops);
         let x = rows::slice(rec, x, class + visible, masked);
         let x = layer_norm::forward(rec, x, &self.decoder_norm);

@@ -3,7 +3,7 @@
 use super::arch::Grid;
 use super::block::DropPath;
 use super::params::Params;
-use crate::gpu::{Dtype, Phase, Recorder, Tensor};
+use crate::gpu::{self, Dtype, Engine, Phase, Recorder, Tensor};
 use crate::op::patch::{self, Cut};
 use crate::op::{adamw, grad_norm};
 
@@ -38,6 +38,8 @@ impl Pixels {
 /// Which tokens are visible and which are masked, both in (t, h, w) order.
 #[derive(Debug, Clone, Copy)]
 pub struct Masking {
+    /// Samples B.
+    samples: usize,
     /// (B, V) token indices.
     pub visible: Tensor,
     /// (B, M) token indices.
@@ -50,10 +52,24 @@ impl Masking {
     /// The inputs of a batch.
     pub fn declare(rec: &mut Recorder, batch: usize, tokens: usize, masked: usize) -> Masking {
         Masking {
+            samples: batch,
             visible: rec.input("visible", &[batch, tokens - masked], Dtype::U32),
             masked: rec.input("masked", &[batch, masked], Dtype::U32),
             order: rec.input("token order", &[batch, tokens], Dtype::U32),
         }
+    }
+
+    /// Writes a batch's visible (B, V) and masked (B, M) tokens, and the order of both.
+    ///
+    /// # Errors
+    /// Lists of another length than was declared.
+    pub fn write(&self, engine: &Engine, visible: &[u32], masked: &[u32]) -> gpu::Result<()> {
+        let Masking { samples, .. } = *self;
+        let rows = visible.chunks(visible.len() / samples).zip(masked.chunks(masked.len() / samples));
+        let order: Vec<u32> = rows.flat_map(|(v, m)| v.iter().chain(m).copied()).collect();
+        engine.write(self.visible, visible)?;
+        engine.write(self.masked, masked)?;
+        engine.write(self.order, &order)
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::{Error, FORWARD, Report, difference};
-use crate::gpu::{Arena, Dtype, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, Tensor};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, Tensor};
 use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::{Encoder, Family, every};
 use crate::model::pixels::PixelArch;
-use crate::model::step::{Masking, Pixels};
+use crate::model::step::Pixels;
 use crate::model::teacher::VideoTeacher;
 use crate::model::{Grid, Params, Vit};
 use crate::op::patch::Cut;
@@ -229,13 +229,10 @@ impl Check<'_> {
         let prediction = step.outputs.iter().find(|(name, _)| *name == "prediction").map(|o| o.1);
         prediction.into_iter().for_each(|p| rec.keep(p));
         let mut engine = self.start(gpu, rec, &step.params, step.frames)?;
-        if let Some(Masking { visible, masked, order }) = step.masking {
+        if let Some(masking) = step.masking {
             let lists = super::tokens(&mask, batch, grid.len())
                 .map_err(|reason| Error::Layout { path: self.path.to_owned(), reason })?;
-            for (tensor, values) in [(visible, lists.visible), (masked, lists.masked), (order, lists.order)] {
-                debug_assert_eq!(engine.dtype(tensor), Dtype::U32);
-                engine.write(tensor, &values)?;
-            }
+            masking.write(&engine, &lists.visible, &lists.masked)?;
         }
         engine.run(Phase::Begin, &StepValues::default())?;
         engine.run(Phase::Micro, &StepValues::default())?;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::data::Tokens;
 use crate::gpu::{EngineOptions, Gpu};
 use crate::op::check::{Case, DIFFERENCE_TOLERANCE, check};
 use crate::{gpu, op, weights};
@@ -118,25 +119,17 @@ pub fn check_operations(gpu: &Arc<Gpu>, mut progress: impl FnMut(usize, usize)) 
 /// Outputs: share of the tensor's largest value.
 const FORWARD: f64 = 1e-5;
 
-/// The token lists of a mask.
-struct TokenLists {
-    visible: Vec<u32>,
-    masked: Vec<u32>,
-    order: Vec<u32>,
-}
-
 /// The lists of a mask (B, N), 1 = masked; the error is in words.
-fn tokens(mask: &[f32], batch: usize, tokens: usize) -> Result<TokenLists, String> {
+fn tokens(mask: &[f32], batch: usize, tokens: usize) -> Result<Tokens, String> {
     if mask.len() != batch * tokens {
         return Err(format!("input.mask has {} elements, the sizes need {batch} x {tokens}", mask.len()));
     }
-    let mut lists = TokenLists { visible: vec![], masked: vec![], order: vec![] };
+    let mut lists = Tokens { visible: vec![], masked: vec![] };
     let mut counts = Vec::new();
     for row in mask.chunks_exact(tokens) {
         let of = |wanted: bool| (0..tokens as u32).filter(move |&i| (row[i as usize] > 0.5) == wanted);
         lists.visible.extend(of(false));
         lists.masked.extend(of(true));
-        lists.order.extend(of(false).chain(of(true)));
         counts.push(of(true).count());
     }
     if counts.iter().any(|c| *c == 0 || *c == tokens || *c != counts[0]) {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{KINDS, Layout};
-use super::{Error, FORWARD, Report, Row, TokenLists, difference, hugging_face, sibling, tokens};
+use super::{Error, FORWARD, Report, Row, difference, hugging_face, sibling, tokens};
+use crate::data::Tokens;
 use crate::data::mix::MixConfig;
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::encoder::Family;
@@ -34,7 +35,7 @@ impl Reference<'_> {
         Ok(&self.tensors.get(name).ok_or_else(missing)?.data)
     }
 
-    fn tokens(&self) -> Result<TokenLists, Error> {
+    fn tokens(&self) -> Result<Tokens, Error> {
         let (batch, tokens_of_clip) = (self.layout.config.batch, self.layout.config.grid().len());
         let wrong = |reason| Error::Layout { path: self.path.to_owned(), reason };
         tokens(self.get("input.mask")?, batch, tokens_of_clip).map_err(wrong)
@@ -77,9 +78,7 @@ fn start(
     engine.write(step.frames, reference.get("input.video")?)?;
     if let Some(masking) = step.masking {
         let lists = reference.tokens()?;
-        engine.write(masking.visible, &lists.visible)?;
-        engine.write(masking.masked, &lists.masked)?;
-        engine.write(masking.order, &lists.order)?;
+        masking.write(&engine, &lists.visible, &lists.masked)?;
     }
     Ok(Run { engine, step })
 }

@@ -147,18 +147,26 @@ impl RunDir {
         Ok(RunDir { path: path.to_owned(), disk })
     }
 
-    /// Opens a run directory and clears away what a kill left half done; gives its `config.toml`.
+    /// Opens a run directory to go on with and clears away what a kill left half done; gives its `config.toml`.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn open(path: &Path) -> Result<(RunDir, String), Error> {
-        let file = path.join("config.toml");
-        let config = std::fs::read_to_string(&file).map_err(io("read", &file))?;
-        let run = RunDir { path: path.to_owned(), disk: Disk::real() };
+        let (run, config) = Self::read(path)?;
         for left in run.entries()?.iter().filter(|path| name(path).starts_with(TEMPORARY)) {
             run.disk.remove_dir(left).map_err(io("remove", left))?;
         }
         Ok((run, config))
+    }
+
+    /// Opens a run directory to look at, which another process may be writing to; gives its `config.toml`.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn read(path: &Path) -> Result<(RunDir, String), Error> {
+        let file = path.join("config.toml");
+        let config = std::fs::read_to_string(&file).map_err(io("read", &file))?;
+        Ok((RunDir { path: path.to_owned(), disk: Disk::real() }, config))
     }
 
     /// The directory.

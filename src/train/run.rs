@@ -132,8 +132,8 @@ pub fn train(
 ) -> Result<Outcome, Error> {
     let Job { data, optim, save, seed, .. } = *job;
     let set = Arc::new(Dataset::open(&data.path, root(data))?);
-    if job.mix.is_some() {
-        set.expect_labels(job.mix.as_ref().map_or(0, |m| m.classes))?;
+    if let Some(mix) = &job.mix {
+        set.expect_labels(mix.classes)?;
     }
     let state = from.as_ref().map_or(State { step: 0, position: Position::default() }, |c| c.state);
     let config = LoaderConfig {
@@ -278,7 +278,7 @@ impl Run<'_> {
     }
 
     fn feed(&self, mut batch: Batch, index: usize, micro: usize) -> Result<(), Error> {
-        let (engine, step, size) = (&self.engine, &self.step, self.job.optim.batch);
+        let (engine, step) = (&self.engine, &self.step);
         // Streams of 0, 1, ... belong to the loader.
         let stream = |purpose| data::rng(self.job.seed, index, micro, purpose);
         if let (Some(labels), Some(mix)) = (step.labels, &self.job.mix) {
@@ -290,12 +290,7 @@ impl Run<'_> {
             engine.write_bytes(frames, &batch.teacher_frames)?;
         }
         if let Some(masking) = step.masking {
-            let (v, m) = (batch.visible.len() / size, batch.masked.len() / size);
-            let rows = batch.visible.chunks_exact(v).zip(batch.masked.chunks_exact(m));
-            let order: Vec<u32> = rows.flat_map(|(v, m)| v.iter().chain(m).copied()).collect();
-            engine.write(masking.visible, &batch.visible)?;
-            engine.write(masking.masked, &batch.masked)?;
-            engine.write(masking.order, &order)?;
+            masking.write(engine, &batch.visible, &batch.masked)?;
         }
         for (layer, drop) in step.drops.iter().enumerate() {
             let mut rng = stream(1000 + layer as u64);
