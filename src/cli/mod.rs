@@ -1,6 +1,7 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
+mod bench;
 mod distill;
 mod eval;
 mod finetune;
@@ -58,6 +59,8 @@ enum Command {
     Init(init::InitArgs),
     /// Write a labelled set of synthetic clips as mp4 files.
     Synth(synth::SynthArgs),
+    /// Measure the GPU: its limits, operations and whole steps against them.
+    Bench(bench::BenchArgs),
     /// Check the GPU and its driver against CPU references.
     Selftest(selftest::SelftestArgs),
     /// List the adapters there are, in order of preference.
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => weights::convert(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Adapters(args) => adapters(&args),
     };

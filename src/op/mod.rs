@@ -34,14 +34,12 @@ pub fn cases() -> Vec<check::Case> {
         attention::cases(),
         cross_entropy::cases(),
         dropout::cases(),
-        gelu::cases(),
         layer_norm::cases(),
         linear::cases(),
         loss::cases(),
         patch::cases(),
         patch_target::cases(),
         pool::cases(),
-        residual::cases(),
         rows::cases(),
     ];
     all.into_iter().flatten().collect()
