@@ -10,7 +10,7 @@ use crate::weights::{self, Description, Kind, Origin, Tensors, describe, stored,
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
-    /// safetensors, a PyTorch checkpoint, an index of shards, or a folder with one of them.
+    /// safetensors, a PyTorch checkpoint, an index of shards, a folder with one of them, or hf:owner/name.
     file: PathBuf,
     /// List every tensor.
     #[arg(long)]

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::safetensors::io_error;
-use super::{Error, Result, Tensors, hf, pth, safetensors};
+use super::{Error, Result, Tensors, hf, hub, pth, safetensors};
 
 /// Names that a folder of Hugging Face's may have its weights under.
-const IN_FOLDER: [&str; 4] =
+pub(super) const IN_FOLDER: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 /// Bytes of the largest index of shards.
 const MOST_INDEX: u64 = 16 << 20;
@@ -53,11 +53,15 @@ pub fn open(path: impl AsRef<Path>) -> Result<(Tensors, Origin)> {
     Ok((hf::to_official(found, &origin.path)?, origin))
 }
 
-/// The file that a path means: of a folder, the one in it.
+/// The file that a path means: of a folder, the one in it; of a Hugging Face repository (`hf:owner/name`), the one in
+/// the cache, after a download if need be.
 ///
 /// # Errors
-/// A folder without weights.
+/// A folder without weights, a repository that cannot be read.
 fn local(path: &Path) -> Result<PathBuf> {
+    if let Some(cached) = hub::local(path)? {
+        return Ok(cached);
+    }
     if !path.is_dir() {
         return Ok(path.to_path_buf());
     }

@@ -8,6 +8,7 @@ mod describe;
 mod error;
 mod file;
 pub mod hf;
+mod hub;
 mod init;
 mod pickle;
 pub mod position;
