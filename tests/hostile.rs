@@ -131,7 +131,7 @@ fn deflated(storage: bool) -> Vec<u8> {
 /// 2,000 tensors of one element each, of two storages of a megabyte by turns.
 fn by_turns() -> Vec<u8> {
     let tensor = |i: usize| {
-        let key: &[u8] = if i % 2 == 0 { b"0" } else { b"1" };
+        let key: &[u8] = if i.is_multiple_of(2) { b"0" } else { b"1" };
         (format!("{i:05}").into_bytes(), float_storage(key, 1 << 18), 1)
     };
     let pickle = tensors(&(0..2000).map(tensor).collect::<Vec<_>>());

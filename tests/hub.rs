@@ -331,3 +331,20 @@ fn a_server_cannot_write_elsewhere() {
     let text = failure(server.mvd(&home).args(["inspect", "hf:owner/name"]));
     assert!(text.contains("expected shards beside it, got ../../../../../out"), "{text}");
 }
+
+#[test]
+fn a_teacher_by_name_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, home) = (dir.path(), dir.path().join("home"));
+    let files = BTreeMap::from([("model.safetensors".to_owned(), teacher(dir))]);
+    let server = serve(Site { files, ..Site::default() });
+    succeed(server.mvd(&home).args(["synth", "--count", "4"]).arg(dir.join("set")));
+    let mut distill = server.mvd(&home);
+    distill.args(["distill", "--steps", "1", "--batch", "2", "--frames", "4", "--stride", "3", "--input-size", "32"]);
+    distill.args(["--patch", "8", "--student", "32,1,2", "--decoder", "16,1,1", "--mask-ratio", "0.5"]);
+    distill.args(["--image-teacher-size", "32,2,4", "--video-weight", "0", "--image-teacher", "hf:owner/name"]);
+    let text = succeed(distill.arg("--data").arg(dir.join("set/list.txt")).arg("--out").arg(dir.join("run")));
+    assert!(text.contains("student: "), "{text}");
+    let config = std::fs::read_to_string(dir.join("run/config.toml")).unwrap();
+    assert!(config.contains("weights = \"hf:owner/name\""), "{config}");
+}
