@@ -238,6 +238,7 @@ fn a_sharded_repository_is_read_once() {
     let config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(written.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["num_attention_heads"], &config["image_size"]), (&4.into(), &32.into()));
+    assert_eq!(config["architectures"], serde_json::json!(["ViTMAEModel"]), "an encoder alone");
     let got = weights::load(&written).unwrap();
     let expected = weights::load(dir.join("teacher.safetensors")).unwrap();
     assert!(expected.iter().all(|(name, tensor)| got.get(name) == Some(tensor)));
