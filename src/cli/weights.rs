@@ -85,6 +85,12 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         println!("wrote {} tensors to {}", own.len(), args.output.display());
         return Ok(());
     }
+    if about.kind == Kind::Classifier && !origin.hugging_face {
+        // Their tensors are the same.
+        log::warn!(
+            "transformers gives a classifier VideoMAE's positions: one of an MVD student is another model there"
+        );
+    }
     let config = config(args, &about, &own, &given, size)?;
     let io = |e: std::io::Error| format!("cannot write {}: {e}", args.output.display());
     std::fs::create_dir_all(&args.output).map_err(io)?;
@@ -182,9 +188,11 @@ fn config(
         "norm_pix_loss": true,
     });
     let classifier = about.kind == Kind::Classifier;
-    let (kind, architecture) = match about.kind {
-        Kind::Mae => ("vit_mae", "ViTMAEForPreTraining"),
-        Kind::VideoMae => ("videomae", "VideoMAEForPreTraining"),
+    let (kind, architecture) = match (about.kind, about.decoder) {
+        (Kind::Mae, Some(_)) => ("vit_mae", "ViTMAEForPreTraining"),
+        (Kind::Mae, None) => ("vit_mae", "ViTMAEModel"),
+        (Kind::VideoMae, Some(_)) => ("videomae", "VideoMAEForPreTraining"),
+        (Kind::VideoMae, None) => ("videomae", "VideoMAEModel"),
         _ => ("videomae", "VideoMAEForVideoClassification"),
     };
     let more = if about.kind == Kind::Mae {
