@@ -111,7 +111,14 @@ fn reflect(name: &str, composed: &Composed) -> String {
                 naga::AddressSpace::Uniform => "Uniform",
                 naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => "ReadWrite",
                 naga::AddressSpace::Storage { .. } => "Read",
-                naga::AddressSpace::Handle if is_image(&module.types[variable.ty].inner) => "Image",
+                naga::AddressSpace::Handle if is_image(&module.types[variable.ty].inner, naga::StorageAccess::LOAD) => {
+                    "Image"
+                }
+                naga::AddressSpace::Handle
+                    if is_image(&module.types[variable.ty].inner, naga::StorageAccess::STORE) =>
+                {
+                    "ImageWrite"
+                }
                 _ => fail(&format!("{name}: binding {:?} is neither uniform, storage nor image", variable.name)),
             };
             let label = variable.name.clone().unwrap_or_default();
@@ -133,10 +140,9 @@ fn reflect(name: &str, composed: &Composed) -> String {
     )
 }
 
-/// What `Recorder::image` makes: a read-only storage texture of four f32 a texel.
-fn is_image(ty: &naga::TypeInner) -> bool {
-    let class =
-        naga::ImageClass::Storage { format: naga::StorageFormat::Rgba32Float, access: naga::StorageAccess::LOAD };
+/// What `Recorder::image` makes: a storage texture of four f32 a texel, to be read or to be written.
+fn is_image(ty: &naga::TypeInner, access: naga::StorageAccess) -> bool {
+    let class = naga::ImageClass::Storage { format: naga::StorageFormat::Rgba32Float, access };
     *ty == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 

@@ -193,6 +193,11 @@ fn key(dispatch: &Dispatch, options: &EngineOptions) -> PipelineKey {
 
 fn layout(gpu: &Gpu, shader: &Shader, entry: &Entry) -> wgpu::BindGroupLayout {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+    let image = |access| wgpu::BindingType::StorageTexture {
+        access,
+        format: wgpu::TextureFormat::Rgba32Float,
+        view_dimension: wgpu::TextureViewDimension::D2,
+    };
     let entries = entry.bindings.iter().map(|binding| wgpu::BindGroupLayoutEntry {
         binding: binding.slot,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -200,11 +205,8 @@ fn layout(gpu: &Gpu, shader: &Shader, entry: &Entry) -> wgpu::BindGroupLayout {
             BindingKind::Uniform => buffer(wgpu::BufferBindingType::Uniform),
             BindingKind::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
             BindingKind::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
-            BindingKind::Image => wgpu::BindingType::StorageTexture {
-                access: wgpu::StorageTextureAccess::ReadOnly,
-                format: wgpu::TextureFormat::Rgba32Float,
-                view_dimension: wgpu::TextureViewDimension::D2,
-            },
+            BindingKind::Image => image(wgpu::StorageTextureAccess::ReadOnly),
+            BindingKind::ImageWrite => image(wgpu::StorageTextureAccess::WriteOnly),
         },
         count: None,
     });
@@ -349,7 +351,7 @@ fn bind_group(
 ) -> Option<wgpu::BindGroup> {
     let layout = &built.get(dispatch)?.layout;
     let bound = |slot| dispatch.binds.iter().find(|(s, _)| *s == slot).map(|(_, tensor)| *tensor);
-    let images = dispatch.entry.bindings.iter().filter(|b| b.kind == BindingKind::Image);
+    let images = dispatch.entry.bindings.iter().filter(|b| b.kind.is_image());
     let views = images.map(|b| Some((b.slot, buffers.image(plan, bound(b.slot)?)?.create_view(&Default::default()))));
     let views = views.collect::<Option<HashMap<_, _>>>()?;
     let mut entries = Vec::new();
@@ -357,7 +359,7 @@ fn bind_group(
         let (buffer, offset, size) = match (binding.kind, binding.name) {
             (BindingKind::Uniform, "step") => (&buffers.step, 0, size_of::<StepValues>() as u64),
             (BindingKind::Uniform, _) => (&buffers.params, params_offset as u64, dispatch.params.len() as u64),
-            (BindingKind::Image, _) => {
+            (kind, _) if kind.is_image() => {
                 let resource = wgpu::BindingResource::TextureView(views.get(&binding.slot)?);
                 entries.push(wgpu::BindGroupEntry { binding: binding.slot, resource });
                 continue;

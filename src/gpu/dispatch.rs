@@ -1,5 +1,6 @@
 //! Describing one dispatch: an entry point, what is bound to it, its sizes and constants.
 
+use super::Caps;
 use super::recorder::{Command, Recorder};
 use super::shader::{BindingKind, Entry, ParamKind, Shader};
 use super::tensor::Tensor;
@@ -39,6 +40,11 @@ pub struct DispatchBuilder<'a> {
 impl DispatchBuilder<'_> {
     fn at(&self) -> String {
         format!("{}.wgsl, entry {}", self.dispatch.shader.name, self.dispatch.entry.name)
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> &Caps {
+        self.recorder.caps()
     }
 
     /// Binds a tensor to the storage variable `name`. A variable that the entry does not use is an error.

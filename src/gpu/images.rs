@@ -35,17 +35,33 @@ pub(super) struct Images(pub(super) HashMap<Tensor, (Tensor, usize)>);
 impl Recorder {
     /// Whether `image` can take the tensor on this adapter.
     pub fn suits_image(&self, tensor: Tensor) -> bool {
-        let (len, info) = (self.len(tensor), &self.tensors[tensor.0 as usize]);
-        let most = self.caps().images;
-        info.dtype == Dtype::F32 && len.is_multiple_of(4) && most.is_some_and(|most| height(4 * len) <= most)
+        self.dtype(tensor) == Dtype::F32 && self.fits_image(self.len(tensor))
     }
 
-    /// The tensor as a texture of four neighbours a texel, for shaders that import `image`; a copy, shared by uses
-    /// close to each other.
+    /// Whether an image can hold so many numbers on this adapter.
+    pub fn fits_image(&self, len: usize) -> bool {
+        len.is_multiple_of(4) && self.caps().images.is_some_and(|most| height(4 * len) <= most)
+    }
+
+    /// A tensor that nodes write and read as a texture alone, within a step.
+    pub fn transient_image(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.push(name, shape, Dtype::F32, Home::Image)
+    }
+
+    /// Whether a tensor is a texture and nothing else.
+    pub fn is_image(&self, tensor: Tensor) -> bool {
+        self.tensors[tensor.0 as usize].home == Home::Image
+    }
+
+    /// The tensor as a texture of four neighbours a texel, for shaders that import `image`: itself if it is one, else a
+    /// copy, shared by uses close to each other.
     ///
     /// # Panics
     /// If `suits_image` says no, or outside `Phase::Micro`, where weights change: mistakes in an operation.
     pub fn image(&mut self, tensor: Tensor) -> Tensor {
+        if self.is_image(tensor) {
+            return tensor;
+        }
         assert!(self.suits_image(tensor), "image of {}: {:?}", self.name(tensor), self.shape(tensor));
         assert_eq!(self.phase(), Phase::Micro, "image of {}", self.name(tensor));
         let root = match self.tensors[tensor.0 as usize].home {

@@ -46,6 +46,15 @@ pub enum BindingKind {
     ReadWrite,
     /// `texture_storage_2d<rgba32float, read>`
     Image,
+    /// `texture_storage_2d<rgba32float, write>`
+    ImageWrite,
+}
+
+impl BindingKind {
+    /// Bound to a texture and not to a buffer.
+    pub fn is_image(self) -> bool {
+        matches!(self, BindingKind::Image | BindingKind::ImageWrite)
+    }
 }
 
 /// One field of `params`.

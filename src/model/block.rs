@@ -62,12 +62,12 @@ impl Block {
     /// `x (B, N, C)` to `(B, N, C)`; `rate` is the block's stochastic depth.
     pub fn forward(&self, rec: &mut Recorder, x: Tensor, rate: f64, drops: &mut DropPaths) -> Tensor {
         let samples = rec.shape(x)[0];
-        let h = layer_norm::forward(rec, x, &self.norm1);
+        let h = layer_norm::forward_operand(rec, x, &self.norm1, &self.qkv);
         let qkv = linear::forward(rec, h, &self.qkv);
         let h = attention::forward(rec, qkv, self.heads);
         let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
         let x = linear::forward_skip(rec, h, &self.proj, skip);
-        let h = layer_norm::forward(rec, x, &self.norm2);
+        let h = layer_norm::forward_operand(rec, x, &self.norm2, &self.fc1);
         let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
         linear::mlp(rec, h, [&self.fc1, &self.fc2], skip)
     }

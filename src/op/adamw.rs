@@ -37,7 +37,7 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor, rule: impl Fn(
             .bind("scalars", scalars)
             .u32("len", len)
             .u32("clip_slot", scalars::CLIP_SCALE)
-            .groups(grid(len.div_ceil(64)));
+            .groups(grid(len.div_ceil(4 * 64)));
     }
     rec.node("canary", &[], &[scalars], 0.0, |h| h.outputs[0][scalars::CANARY] = f64::from(h.step.step));
     rec.dispatch("adamw", "canary").bind("written", scalars).u32("canary_slot", scalars::CANARY).groups([1; 3]);

@@ -12,15 +12,20 @@ pub fn accumulate(rec: &mut Recorder, x: Tensor, total: Tensor, skip: Range<usiz
     let (chunk, chunks) = row_chunks(rows);
     let partial = rec.transient("column sums", &[chunks, columns]);
     let skipped = skip.clone();
+    let (shader, read) = if rec.suits_image(x) && columns.is_multiple_of(4) {
+        ("column_sum_image", rec.image(x))
+    } else {
+        ("column_sum", x)
+    };
     rec.node("column_sum", &[x], &[total], (rows * columns) as f64, move |h| {
         for (i, v) in h.inputs[0].iter().enumerate().filter(|(i, _)| !skipped.contains(&(i % columns))) {
             h.outputs[0][i % columns] += v;
         }
     });
     let groups = columns.div_ceil(64) as u32;
-    for (entry, y) in [("chunks", chunks as u32), ("add_chunks", 1)] {
-        let dispatch = rec.dispatch("column_sum", entry).bind("partial", partial);
-        let dispatch = if entry == "chunks" { dispatch.bind("x", x) } else { dispatch.bind("total", total) };
+    for (shader, entry, y) in [(shader, "chunks", chunks as u32), ("column_sum", "add_chunks", 1)] {
+        let dispatch = rec.dispatch(shader, entry).bind("partial", partial);
+        let dispatch = if entry == "chunks" { dispatch.bind("x", read) } else { dispatch.bind("total", total) };
         dispatch
             .u32("rows", rows)
             .u32("columns", columns)

@@ -5,8 +5,9 @@
 //! `dbias += sum_R dy`. Shapes: x, y (R, C); weight, bias (C).
 
 use super::check::Case;
-use super::{expect_shape, row_chunks};
-use crate::gpu::{HostNode, Recorder, Tensor, grid};
+use super::linear::Linear;
+use super::{expect_shape, matmul, row_chunks};
+use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
 
 /// What every published model adds to the variance.
 pub const EPS: f32 = 1e-6;
@@ -22,31 +23,56 @@ pub struct Norm {
     pub eps: f32,
 }
 
+/// Whether rows are read from textures: by an invocation a row, four channels at a time.
+fn by_image(rec: &Recorder, x: Tensor, weight: Tensor) -> bool {
+    rec.width(x).is_multiple_of(4) && rec.suits_image(x) && rec.suits_image(weight)
+}
+
 /// `y`: x normalised, scaled and shifted.
 pub fn forward(rec: &mut Recorder, x: Tensor, norm: &Norm) -> Tensor {
+    let shape = rec.shape(x).to_vec();
+    let y = rec.transient(format!("norm({})", rec.name(x)), &shape);
+    record(rec, x, norm, y)
+}
+
+/// The same before a linear layer that alone reads y: as its operand, see `matmul::operand`.
+pub fn forward_operand(rec: &mut Recorder, x: Tensor, norm: &Norm, layer: &Linear) -> Tensor {
+    let (name, shape) = (format!("norm({})", rec.name(x)), rec.shape(x).to_vec());
+    let y = if by_image(rec, x, norm.weight) {
+        matmul::operand(rec, name, &shape, &[layer.weight])
+    } else {
+        rec.transient(name, &shape)
+    };
+    record(rec, x, norm, y)
+}
+
+fn record(rec: &mut Recorder, x: Tensor, norm: &Norm, y: Tensor) -> Tensor {
     let Norm { weight, bias, eps } = *norm;
     let (rows, channels) = (rec.rows(x), rec.width(x));
     expect_shape(rec, "layer_norm", weight, &[channels]);
     expect_shape(rec, "layer_norm", bias, &[channels]);
-    let shape = rec.shape(x).to_vec();
-    let y = rec.transient(format!("norm({})", rec.name(x)), &shape);
     let saved = rec.transient(format!("stats({})", rec.name(x)), &[rows, 2]);
     let cost = 8.0 * (rows * channels) as f64;
+    let image = by_image(rec, x, weight);
+    let reads = if image { [x, weight, bias].map(|t| rec.image(t)) } else { [x, weight, bias] };
     rec.node("layer_norm.forward", &[x, weight, bias], &[y, saved], cost, move |h| forward_twin(h, channels, eps));
-    let lanes = rec.caps().row_lanes();
-    rec.dispatch("layer_norm", "forward")
-        .bind("x", x)
-        .bind("weight", weight)
-        .bind("bias", bias)
-        .bind("y", y)
-        .bind("saved", saved)
-        .u32("rows", rows)
-        .u32("channels", channels)
-        .f32("eps", eps)
-        .constant("LANES", lanes)
-        .groups(grid((rows * lanes as usize).div_ceil(64)));
+    let (entry, y_name) = if rec.is_image(y) { ("forward_image", "y_image") } else { ("forward", "y") };
+    let dispatch = rec.dispatch(if image { "layer_norm_image" } else { "layer_norm" }, entry);
+    let dispatch = dispatch.bind("x", reads[0]).bind("weight", reads[1]).bind("bias", reads[2]);
+    let dispatch = dispatch.bind(y_name, y).bind("saved", saved).f32("eps", eps);
+    finish(dispatch, rows, channels, image);
     rec.tape(&[x, weight, bias], y, move |rec, dy| backward(rec, dy, x, weight, bias, saved));
     y
+}
+
+/// Ends a dispatch with its sizes and grid: a row an invocation of the image kernel, `LANES` invocations a row of the other.
+fn finish(dispatch: DispatchBuilder<'_>, rows: usize, channels: usize, image: bool) {
+    let dispatch = dispatch.u32("rows", rows).u32("channels", channels);
+    if image {
+        return dispatch.groups(grid(rows.div_ceil(64)));
+    }
+    let lanes = dispatch.caps().row_lanes();
+    dispatch.constant("LANES", lanes).groups(grid((rows * lanes as usize).div_ceil(64)));
 }
 
 /// `y`: x normalised, without affine; no gradient (it is for targets).
@@ -62,31 +88,28 @@ pub fn plain(rec: &mut Recorder, x: Tensor) -> Tensor {
         });
         h.outputs[0] = hat.collect();
     });
-    let lanes = rec.caps().row_lanes();
-    rec.dispatch("layer_norm", "forward_plain")
-        .bind("x", x)
-        .bind("y", y)
-        .u32("rows", rows)
-        .u32("channels", channels)
-        .f32("eps", EPS)
-        .constant("LANES", lanes)
-        .groups(grid((rows * lanes as usize).div_ceil(64)));
+    let dispatch = rec.dispatch("layer_norm", "forward_plain").bind("x", x).bind("y", y).f32("eps", EPS);
+    finish(dispatch, rows, channels, false);
     y
 }
 
 fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, saved: Tensor) {
     let (rows, channels) = (rec.rows(x), rec.width(x));
     let cost = 8.0 * (rows * channels) as f64;
+    let image = by_image(rec, x, weight);
+    let shader = if image { "layer_norm_image" } else { "layer_norm" };
+    let read = |rec: &mut Recorder, t: Tensor| if image { rec.image(t) } else { t };
     if let (Some(dweight), Some(dbias)) = (rec.param_grad(weight), rec.param_grad(bias)) {
         let (chunk, chunks) = row_chunks(rows);
         let partial = rec.transient("norm partial sums", &[chunks, channels, 2]);
+        let (x_read, dy_read) = (read(rec, x), read(rec, dy));
         rec.node("layer_norm.backward_weight", &[dy, x, saved], &[dweight, dbias], cost, move |h| {
             backward_weight_twin(h, channels);
         });
         let columns = channels.div_ceil(64) as u32;
-        rec.dispatch("layer_norm", "backward_weight_partial")
-            .bind("x", x)
-            .bind("dy", dy)
+        rec.dispatch(shader, "backward_weight_partial")
+            .bind("x", x_read)
+            .bind("dy", dy_read)
             .bind("stats", saved)
             .bind("partial", partial)
             .u32("rows", rows)
@@ -110,20 +133,11 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Ten
     let dx = rec.transient(format!("d {}", rec.name(x)), &shape);
     let mut inputs = vec![dy, x, weight, saved];
     inputs.extend(prior);
+    let reads = [x, dy, weight, prior.unwrap_or(dy)].map(|t| read(rec, t));
     rec.node("layer_norm.backward_x", &inputs, &[dx], cost, move |h| backward_x_twin(h, channels));
-    let lanes = rec.caps().row_lanes();
-    rec.dispatch("layer_norm", "backward_x")
-        .bind("x", x)
-        .bind("dy", dy)
-        .bind("weight", weight)
-        .bind("stats", saved)
-        .bind("prior", prior.unwrap_or(dy))
-        .bind("dx", dx)
-        .u32("rows", rows)
-        .u32("channels", channels)
-        .constant("LANES", lanes)
-        .constant("HAS_PRIOR", u32::from(prior.is_some()))
-        .groups(grid((rows * lanes as usize).div_ceil(64)));
+    let dispatch = rec.dispatch(shader, "backward_x").bind("x", reads[0]).bind("dy", reads[1]).bind("weight", reads[2]);
+    let dispatch = dispatch.bind("stats", saved).bind("prior", reads[3]).bind("dx", dx);
+    finish(dispatch.constant("HAS_PRIOR", u32::from(prior.is_some())), rows, channels, image);
     rec.add_grad(x, dx);
 }
 
@@ -180,6 +194,15 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, x, &Norm { weight, bias, eps })
         })
     };
+    let operand = |rows: usize, channels: usize| {
+        Case::new(format!("layer_norm {rows}x{channels} before a linear layer"), move |rig| {
+            let x = rig.leaf("x", &[rows, channels]);
+            let (weight, bias) = (rig.param("weight", &[channels]), rig.param("bias", &[channels]));
+            let layer = Linear::new(rig.param("layer", &[12, channels]), Some(rig.param("layer bias", &[12])));
+            let y = forward_operand(&mut rig.rec, x, &Norm { weight, bias, eps: EPS }, &layer);
+            super::linear::forward(&mut rig.rec, y, &layer)
+        })
+    };
     let branched = Case::new("layer_norm 33x48 beside a skip", |rig| {
         let x = rig.leaf("x", &[33, 48]);
         let (weight, bias) = (rig.param("weight", &[48]), rig.param("bias", &[48]));
@@ -190,5 +213,14 @@ pub fn cases() -> Vec<Case> {
         let x = rig.input("x", &[7, 33]);
         plain(&mut rig.rec, x)
     });
-    vec![affine(1, 7, EPS), affine(7, 33, 0.1), affine(197, 48, EPS), affine(3, 384, EPS), branched, plain]
+    vec![
+        affine(1, 7, EPS),
+        affine(7, 33, 0.1),
+        affine(197, 48, EPS),
+        affine(3, 384, EPS),
+        operand(33, 48),
+        operand(5, 7),
+        branched,
+        plain,
+    ]
 }

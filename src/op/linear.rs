@@ -4,7 +4,7 @@
 //! `dx = dy W`, `dW += dyᵀ x`, `db += sum_R dy`.
 
 use super::check::Case;
-use super::matmul::{Epilogue, Layout, Product, record};
+use super::matmul::{Epilogue, Layout, Product, operand, record};
 use super::residual::{self, Skip};
 use super::{column_sum, expect_shape};
 use crate::gpu::{Recorder, Tensor};
@@ -94,7 +94,8 @@ fn skip_epilogue(rec: &Recorder, layer: &Linear, skip: Skip) -> Epilogue {
 /// If a layer has no bias, or the skip another shape than the result: mistakes in model code.
 pub fn mlp(rec: &mut Recorder, x: Tensor, [fc1, fc2]: [&Linear; 2], skip: Skip) -> Tensor {
     let hidden = shape_of(rec, x, fc1);
-    let h = rec.transient(format!("gelu({} x)", rec.name(fc1.weight)), &hidden);
+    let name = format!("gelu({} x)", rec.name(fc1.weight));
+    let h = operand(rec, name, &hidden, &[fc1.weight, fc2.weight]);
     let learns = inputs(x, fc1).into_iter().chain(inputs(h, fc2)).chain([skip.x]).any(|t| rec.needs_grad(t));
     let saved = learns.then(|| rec.transient(format!("{} x", rec.name(fc1.weight)), &hidden));
     let bias = fc1.bias_of(rec);
@@ -133,7 +134,13 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear, before: O
     }
     if rec.needs_grad(x) {
         let shape = rec.shape(x).to_vec();
-        let dx = rec.transient(format!("d {}", rec.name(x)), &shape);
+        let name = format!("d {}", rec.name(x));
+        // What comes before a GELU is the output of a layer, so its gradient is an operand of that layer's products.
+        let dx = if rec.is_image(x) && before.is_some() {
+            rec.transient_image(name, &shape)
+        } else {
+            rec.transient(name, &shape)
+        };
         let epilogue = before.map_or(Epilogue::Store, Epilogue::GeluGradient);
         let product = Product { a: dy, b: layer.weight, c: dx, layout: Layout::NN, m: rows, n: k, k: n, epilogue };
         record(rec, "linear.backward_x", product);

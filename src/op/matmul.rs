@@ -169,6 +169,19 @@ impl Epilogue {
     }
 }
 
+/// A tensor (.., width) that only products read, as operands: a texture where they read their operands from those.
+///
+/// `others` are the operands beside it; a product takes textures only if all suit it.
+pub fn operand(rec: &mut Recorder, name: String, shape: &[usize], others: &[Tensor]) -> Tensor {
+    let width = shape.last().copied().unwrap_or(1);
+    let suits = |t: &Tensor| rec.suits_image(*t) && rec.shape(*t).iter().all(|n| n.is_multiple_of(4));
+    let by_image = rec.caps().subgroup == Some(SUBGROUP as u32)
+        && width.is_multiple_of(4)
+        && rec.fits_image(shape.iter().product())
+        && others.iter().all(suits);
+    if by_image { rec.transient_image(name, shape) } else { rec.transient(name, shape) }
+}
+
 /// The kernel that takes a product, by its shader's name.
 pub fn family_name(rec: &Recorder, product: &Product) -> &'static str {
     product.family(rec).shader()
@@ -196,7 +209,14 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         _ => p.m,
     };
     rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
-    let dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind("c", p.c);
+    let (entry, c) = match (rec.is_image(p.c), p.epilogue) {
+        (false, _) => (p.epilogue.entry(), "c"),
+        (true, Epilogue::Gelu { saved: None, .. }) => ("activated_image", "c_image"),
+        (true, Epilogue::Gelu { saved: Some(_), .. }) => ("activated_saved_image", "c_image"),
+        (true, Epilogue::GeluGradient(_)) => ("activation_gradient_image", "c_image"),
+        (true, _) => panic!("{name}: {} is an image", rec.name(p.c)),
+    };
+    let dispatch = rec.dispatch(family.shader(), entry).bind("a", a).bind("b", b).bind(c, p.c);
     let saved = p.epilogue.saved().map(|saved| ("saved", saved));
     let dispatch = extra.into_iter().chain(saved).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
     finish(dispatch, &p, family, per_sample);
