@@ -27,6 +27,9 @@ pub(super) struct DataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// What `mvd check-data --index` wrote of the set.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Frames of a clip.
     #[arg(long)]
     frames: Option<usize>,
@@ -51,6 +54,7 @@ impl DataArgs {
     pub fn apply(&self, c: &mut DataConfig) {
         set(&mut c.path, &self.data);
         set(&mut c.root, &self.root);
+        set(&mut c.index, &self.index);
         set(&mut c.frames, &self.frames);
         set(&mut c.stride, &self.stride);
         set(&mut c.input_size, &self.input_size);

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{FinetuneConfig, OptimConfig};
-use crate::data::{Dataset, Item};
+use crate::data::{Dataset, Item, Items};
 use crate::eval::{Evaluator, Score, Views, ranking};
 use crate::gpu::Gpu;
 use crate::train::finetune;
@@ -120,7 +120,7 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     };
     let gpu = args.gpu.open()?;
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
-    let items: Vec<Item> = args.videos.iter().map(|path| Item { path: path.clone(), label: None }).collect();
+    let items: Items = args.videos.iter().map(Item::of).collect();
     let views = finetune::views(&config, config.test_clips, config.test_crops);
     let scores = evaluator.scores(&items, &views, config.data.threads, &mut |_| {})?;
     let mut unread = 0;

@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
+use crate::data::RandAugment;
 use crate::model::Vit;
 use crate::recipes;
 use crate::train::finetune;
@@ -42,6 +43,12 @@ pub(super) struct FinetuneArgs {
     /// Smallest share of a frame's area that a training crop keeps.
     #[arg(long)]
     crop_min: Option<f64>,
+    /// RandAugment, such as rand-m7-n4-mstd0.5-inc1, or none.
+    #[arg(long)]
+    augment: Option<RandAugment>,
+    /// Largest change of brightness, contrast and saturation; 0: none.
+    #[arg(long)]
+    color_jitter: Option<f64>,
     /// Mirror half of the clips.
     #[arg(long)]
     flip: Option<bool>,
@@ -97,6 +104,8 @@ impl FinetuneArgs {
         set(&mut config.sampling, &self.sampling);
         set(&mut config.repeats, &self.repeats);
         set(&mut config.crop_min, &self.crop_min);
+        set(&mut config.augment, &self.augment);
+        set(&mut config.color_jitter, &self.color_jitter);
         set(&mut config.flip, &self.flip);
         set(&mut config.erasing, &self.erasing);
         set(&mut config.mixup, &self.mixup);

@@ -1,10 +1,13 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
+mod bench;
+mod check_data;
 mod distill;
 mod eval;
 mod finetune;
 mod init;
+mod prepare;
 mod pretrain;
 mod probe;
 mod recipes;
@@ -48,6 +51,12 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Write pooled features of videos as safetensors.
     Features(probe::FeaturesArgs),
+    /// Look at every video of a set: what it is, and whether it can be read.
+    CheckData(check_data::CheckDataArgs),
+    /// Re-encode a set for fast sampling: small, with many key frames.
+    Prepare(prepare::PrepareArgs),
+    /// Measure how fast the data of a run comes.
+    Bench(bench::BenchArgs),
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
@@ -102,6 +111,9 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),
+        Command::CheckData(args) => check_data::run(&args),
+        Command::Prepare(args) => prepare::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Recipes(args) => recipes::run(&args),
         Command::Inspect(args) => weights::inspect(&args),
         Command::Convert(args) => weights::convert(&args),

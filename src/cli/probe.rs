@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::threads;
 use super::{AdapterArgs, Failure, report};
-use crate::data::{Dataset, Item};
+use crate::data::{Dataset, Item, Items};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::model::classifier::ClassifierArch;
@@ -134,7 +134,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Pooled features of every video; none for one that cannot be read.
-    fn features(&mut self, items: &[Item], what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
+    fn features(&mut self, items: &Items, what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
         let EncoderArgs { frames, stride, input_size: size, clips, .. } = *self.args;
         let views = Views { frames, stride, size, segments: false, clips, crops: 1 };
         let bar = report::bar(items.len() * clips, what);
@@ -148,7 +148,7 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
     let set = Dataset::open(&args.data, None)?;
     let mut encoder = Encoder::open(&args.encoder)?;
     let rows = encoder.features(&set.items, "features")?;
-    let kept: Vec<(&Item, &Vec<f64>)> =
+    let kept: Vec<(Item, &Vec<f64>)> =
         set.items.iter().zip(&rows).filter_map(|(i, r)| Some((i, r.as_ref()?))).collect();
     let width = kept.first().map_or(0, |(_, row)| row.len());
     let data = kept.iter().flat_map(|(_, row)| row.iter().map(|v| *v as f32)).collect();
@@ -167,7 +167,8 @@ pub(super) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
     let mut encoder = Encoder::open(&args.encoder)?;
     let mut labelled = |path: &PathBuf, what: &str| -> Result<Features, Failure> {
         let set = Dataset::open(path, None)?;
-        set.expect_labels(1 << 20)?;
+        // Numbers of classes are not known beforehand, names are.
+        set.expect_labels(if set.classes.is_empty() { 1 << 20 } else { set.classes.len() })?;
         let rows = encoder.features(&set.items, what)?;
         let read = set.items.iter().zip(rows).filter_map(|(item, row)| Some((row?, item.label? as usize)));
         let (rows, labels) = read.unzip();

@@ -1,6 +1,7 @@
 //! A fine-tuning run's config.
 
 use super::{Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use crate::data::RandAugment;
 use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
@@ -51,6 +52,10 @@ pub struct FinetuneConfig {
     pub repeats: usize,
     /// Smallest share of a frame's area that a training crop keeps.
     pub crop_min: f64,
+    /// RandAugment, as timm writes it; `none`: none.
+    pub augment: RandAugment,
+    /// Largest change of brightness, contrast and saturation of a clip; 0: none.
+    pub color_jitter: f64,
     /// Mirror clips at random.
     pub flip: bool,
     /// Share of clips in which a random region is replaced by noise.
@@ -106,7 +111,12 @@ impl FinetuneConfig {
         {
             check.under_1(flag, value);
         }
-        for (flag, value) in [("--mixup", self.mixup), ("--cutmix", self.cutmix), ("--init-scale", self.init_scale)] {
+        for (flag, value) in [
+            ("--mixup", self.mixup),
+            ("--cutmix", self.cutmix),
+            ("--init-scale", self.init_scale),
+            ("--color-jitter", self.color_jitter),
+        ] {
             check.at_least_0(flag, value);
         }
         let crop = self.crop_min;

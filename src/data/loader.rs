@@ -229,18 +229,18 @@ impl Shared {
         let order = self.order(epoch);
         let mut rng = rng(self.config.seed, epoch, slot, 1);
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
+        let configs = vec![self.config.clip; self.config.clip.repeats.max(1)];
         let mut last = None;
         for _ in 0..REPLACEMENTS {
-            let item = &self.set.items[index];
-            let path = &item.path;
-            let error = match sample::draw(path, &self.config.clip, resizer, &mut rng) {
+            let item = self.set.items.at(index);
+            let error = match sample::draw(&item, &configs, &self.set.index, resizer, &mut rng) {
                 Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));
                 }
                 Err(error) => error,
             };
-            self.report(path, &error)?;
+            self.report(&item.path, &error)?;
             last = Some(error);
             index = rng.random_range(0..self.set.items.len());
         }

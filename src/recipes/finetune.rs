@@ -2,9 +2,10 @@
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, SaveConfig};
+use crate::data::RandAugment;
 use crate::model::Vit;
 
-const MVD: &str = "ruiwang2021/mvd, scripts/finetune; RandAugment is not applied here yet";
+const MVD: &str = "ruiwang2021/mvd, scripts/finetune";
 
 pub(super) fn all() -> Vec<Recipe> {
     let recipe = |name, result, config| Recipe { name, source: MVD, result, config: Config::Finetune(config) };
@@ -45,6 +46,8 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         sampling: Sampling::Dense,
         repeats: 2,
         crop_min: 0.08,
+        augment: RandAugment::PUBLISHED,
+        color_jitter: 0.0,
         flip: true,
         erasing: 0.25,
         mixup: 0.8,
@@ -76,6 +79,7 @@ fn tiny() -> FinetuneConfig {
         repeats: 1,
         // Shapes, speeds and directions are labels: nothing is cut, scaled or mirrored.
         crop_min: 1.0,
+        augment: RandAugment::NONE,
         flip: false,
         erasing: 0.0,
         mixup: 0.0,

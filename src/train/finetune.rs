@@ -116,8 +116,8 @@ pub fn train(
         set.expect_labels(config.classes)?;
         Some((set, Evaluator::new(gpu, &arch)?))
     };
-    let FinetuneConfig { crop_min, flip, erasing, sampling, repeats, .. } = *config;
-    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, flip, erasing };
+    let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
+    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, augment, jitter, flip, erasing };
     let data = &config.data;
     let job = Job {
         data,

@@ -13,7 +13,7 @@ use super::log::{RunLog, StepRecord};
 use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, Position};
+use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::step::Step;
 use crate::op::scalars;
@@ -131,7 +131,11 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let Job { data, optim, save, seed, .. } = *job;
-    let set = Arc::new(Dataset::open(&data.path, root(data))?);
+    let mut set = Dataset::open(&data.path, root(data))?;
+    if !data.index.as_os_str().is_empty() {
+        set.index = Index::read(&data.index)?;
+    }
+    let set = Arc::new(set);
     if let Some(mix) = &job.mix {
         set.expect_labels(mix.classes)?;
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Frames, Video};
+use super::{Facts, Frames, Video, still};
 use crate::data::error::{Error, Result};
 
 pub(super) struct Folder {
@@ -52,13 +52,17 @@ impl Video for Folder {
         self.images.len()
     }
 
+    fn facts(&self) -> Facts {
+        Facts { container: "folder".into(), codec: "images".into(), seconds: 0.0, built_in: true, missing: 0 }
+    }
+
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
         let mut frames = Frames { width: 0, height: 0, rgb: Vec::new() };
         for &rank in ranks {
             let count = self.images.len();
             let missing = || Error::video(&self.path, format!("frame {rank} of {count} was asked for"));
             let file = self.images.get(rank).ok_or_else(missing)?;
-            let image = image::open(file).map_err(|e| Error::video(file, e.to_string()))?.to_rgb8();
+            let image = still::read(file)?;
             let size = (image.width() as usize, image.height() as usize);
             if !frames.rgb.is_empty() && (frames.width, frames.height) != size {
                 let first = (frames.width, frames.height);
