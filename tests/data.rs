@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mvd::data::synth::{self, Background, SynthConfig};
 use mvd::data::{
-    Batch, ClipConfig, Dataset, Error, Item, Loader, LoaderConfig, MaskConfig, MaskKind, Position, View, video,
+    Batch, ClipConfig, Dataset, Error, Item, Loader, LoaderConfig, MaskConfig, MaskKind, Position, Shard, View, video,
 };
 
 fn clip(name: &str) -> PathBuf {
@@ -165,7 +165,7 @@ const CLIP: ClipConfig = ClipConfig {
 
 fn config(threads: usize, start: Position) -> LoaderConfig {
     let mask = MaskConfig::new(MaskKind::Tube, 0.75, [2, 4, 4]).unwrap();
-    LoaderConfig { clip: CLIP, mask: Some(mask), batch: 3, seed: 5, threads, max_bad: 0.01, start }
+    LoaderConfig { clip: CLIP, mask: Some(mask), batch: 3, seed: 5, threads, max_bad: 0.01, start, shard: Shard::WHOLE }
 }
 
 fn synth_set(folder: &Path, count: usize) -> Dataset {
@@ -192,6 +192,32 @@ fn batches_do_not_depend_on_threads_and_resume_anywhere() {
     assert_eq!(one[4].next, Position { epoch: 1, batch: 2 });
     assert_eq!(one[5..], batches(&set, 2, one[4].next, 3));
     assert_ne!(one[0].frames, one[3].frames);
+}
+
+#[test]
+fn shards_draw_every_video_once_between_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = synth_set(dir.path(), 12);
+    let numbered = |(index, item): (usize, Item)| Item { label: Some(index as u32), ..item };
+    set.items = set.items.iter().enumerate().map(numbered).collect();
+    let set = Arc::new(set);
+    let drawn = |rank, of, passes: usize| -> Vec<Vec<u32>> {
+        let config = LoaderConfig { batch: 2, shard: Shard { rank, of }, ..config(2, Position::default()) };
+        let mut loader = Loader::new(Arc::clone(&set), config);
+        let batches = loader.batches();
+        let mut pass = || (0..batches).flat_map(|_| loader.next_batch().unwrap().labels).collect();
+        (0..passes).map(|_| pass()).collect()
+    };
+    let whole = drawn(0, 1, 2);
+    let shards: Vec<Vec<Vec<u32>>> = (0..3).map(|rank| drawn(rank, 3, 2)).collect();
+    for pass in 0..2 {
+        // Rank by rank, they take turns in the order of the whole.
+        let turns: Vec<u32> = (0..12).map(|i| shards[i % 3][pass][i / 3]).collect();
+        assert_eq!(turns, whole[pass]);
+        let mut all = turns;
+        all.sort_unstable();
+        assert_eq!(all, (0..12).collect::<Vec<u32>>());
+    }
 }
 
 #[test]
@@ -228,7 +254,8 @@ fn a_clip_is_augmented_as_one() {
     let draw = |threads| {
         let clip = ClipConfig { view, repeats: 2, teacher_size: None, ..CLIP };
         let start = Position::default();
-        let config = LoaderConfig { clip, mask: None, batch: 4, seed: 5, threads, max_bad: 0.0, start };
+        let config =
+            LoaderConfig { clip, mask: None, batch: 4, seed: 5, threads, max_bad: 0.0, start, shard: Shard::WHOLE };
         let mut loader = Loader::new(Arc::clone(&set), config);
         (0..3).map(|_| loader.next_batch().unwrap()).collect::<Vec<_>>()
     };

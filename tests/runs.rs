@@ -215,6 +215,7 @@ fn the_whole_pipeline_runs() {
     let finetune = |out: &str, more: &[&str]| {
         let mut command = run(&["finetune", "--recipe", "finetune-tiny", "--size", "32,2,2"], out);
         command.args(clips).args(["--mixup", "0.8", "--cutmix", "1", "--repeats", "2", "--head-dropout", "0.1"]);
+        command.args(["--augment", "rand-m7-n4-mstd0.5-inc1", "--color-jitter", "0.4"]);
         command.args(more).arg("--val").arg(&list);
         command
     };

@@ -25,7 +25,7 @@ pub use dataset::{Dataset, Source};
 pub use error::{Error, Result};
 pub use index::Index;
 pub use items::{Item, Items, Part};
-pub use loader::{Batch, Loader, LoaderConfig, Position};
+pub use loader::{Batch, Loader, LoaderConfig, Position, Shard};
 pub use mask::{MaskConfig, MaskKind, Tokens};
 pub(crate) use sample::draw;
 pub use sample::{Clip, ClipConfig, View, frame_ranks};

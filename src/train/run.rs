@@ -13,7 +13,7 @@ use super::log::{RunLog, StepRecord};
 use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position};
+use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position, Shard};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::step::Step;
 use crate::op::scalars;
@@ -148,6 +148,7 @@ pub fn train(
         threads: data.threads,
         max_bad: data.max_bad,
         start: state.position,
+        shard: Shard::WHOLE,
     };
     let mut loader = Loader::new(Arc::clone(&set), config);
     let (total, warmup) = steps(optim, loader.batches());
