@@ -1,7 +1,7 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
-mod bench;
+mod bench_data;
 mod check_data;
 mod distill;
 mod eval;
@@ -56,7 +56,7 @@ enum Command {
     /// Re-encode a set for fast sampling: small, with many key frames.
     Prepare(prepare::PrepareArgs),
     /// Measure how fast the data of a run comes.
-    Bench(bench::BenchArgs),
+    BenchData(bench_data::BenchDataArgs),
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
         Command::Features(args) => probe::features(&args),
         Command::CheckData(args) => check_data::run(&args),
         Command::Prepare(args) => prepare::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::BenchData(args) => bench_data::run(&args),
         Command::Recipes(args) => recipes::run(&args),
         Command::Inspect(args) => weights::inspect(&args),
         Command::Convert(args) => weights::convert(&args),

@@ -251,7 +251,7 @@ impl Shared {
         let mut last = None;
         for _ in 0..REPLACEMENTS {
             let item = self.set.items.at(index);
-            let error = match sample::draw(&item, &configs, &self.set.index, resizer, &mut rng) {
+            let error = match sample::draw_all(&item, &configs, &self.set.index, resizer, &mut rng) {
                 Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));

@@ -117,11 +117,19 @@ fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     }
 }
 
+/// Draws a clip of the whole of one video.
+///
+/// # Errors
+/// A video that cannot be read, naming the file.
+pub(crate) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
+    draw_all(&Item::of(path), &[*config], &Index::default(), resizer, rng)
+}
+
 /// Draws a clip of a video for each of `configs`, all of one decoding. A panic of the decoder is an error of the file.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
-pub(crate) fn draw(
+pub(crate) fn draw_all(
     item: &Item,
     configs: &[ClipConfig],
     index: &Index,

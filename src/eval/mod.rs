@@ -231,7 +231,7 @@ fn clips(item: &Item, views: &Views) -> Vec<Option<Vec<u8>>> {
     let configs: Vec<ClipConfig> = (0..clips * crops).map(config).collect();
     // Tests draw nothing at random.
     let mut rng = data::rng(0, 0, 0, 0);
-    match data::draw(item, &configs, &Index::default(), &mut Resizer::new(), &mut rng) {
+    match data::draw_all(item, &configs, &Index::default(), &mut Resizer::new(), &mut rng) {
         Ok(clips) => clips.into_iter().map(|clip| Some(clip.frames)).collect(),
         Err(error) => {
             log::warn!("not counted: {error}");
@@ -254,7 +254,7 @@ mod tests {
             let view = View::Test { segments: false, clip: index / 3, clips: 3, crop: index % 3, crops: 3 };
             let config = ClipConfig { view, ..ClipConfig::pretraining(4, 3, 32) };
             let alone =
-                data::draw(&item, &[config], &Index::default(), &mut Resizer::new(), &mut data::rng(0, 0, 0, 0))
+                data::draw_all(&item, &[config], &Index::default(), &mut Resizer::new(), &mut data::rng(0, 0, 0, 0))
                     .unwrap();
             assert_eq!(clip.as_ref(), Some(&alone[0].frames), "view {index}");
             assert!(all[..index].iter().all(|other| other != clip), "view {index} is another's");

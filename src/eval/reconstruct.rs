@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fast_image_resize::Resizer;
 
 use super::Error;
-use crate::data::{self, ClipConfig, Index, Item, MaskConfig, View};
+use crate::data::{self, ClipConfig, MaskConfig, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::Grid;
 use crate::model::encoder::Family;
@@ -60,8 +60,7 @@ pub fn reconstruct(
     let view = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
     let config = ClipConfig { view, ..ClipConfig::pretraining(count, shown.stride, size) };
     let mut rng = data::rng(shown.seed, 0, 0, 0);
-    let clip =
-        data::draw(&Item::of(video), &[config], &Index::default(), &mut Resizer::new(), &mut rng)?.remove(0).frames;
+    let clip = data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames;
 
     let mut rec = Recorder::new(gpu.caps().clone());
     let step = arch.record(&mut rec, |_, _| (1.0, true))?;

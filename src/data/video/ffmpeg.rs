@@ -126,8 +126,11 @@ impl External {
                 // D marks what an edit list hides.
                 ("packet", time, flags) if !flags.contains('D') => times.push(time.parse().ok()),
                 ("stream", name, _) => name.clone_into(&mut codec),
-                // The first of several names that a container has.
-                ("format", name, _) => name.trim_matches('"').clone_into(&mut container),
+                // The first of several names that a container has; of mp4 it is that of an older one.
+                ("format", name, _) => {
+                    let name = name.trim_matches('"');
+                    if name == "mov" { "mp4" } else { name }.clone_into(&mut container);
+                }
                 _ => {}
             }
         }

@@ -42,6 +42,11 @@ impl Folder {
         if images.is_empty() {
             return Err(Error::video(path, "the folder has no images (jpg, png, webp, bmp)"));
         }
+        // Optical flow beside the frames, as mmaction writes it, is no part of them.
+        let is_flow = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("flow_"));
+        if !images.iter().all(is_flow) {
+            images.retain(|image| !is_flow(image));
+        }
         images.sort_by_cached_key(|image| (in_order(image), image.clone()));
         Ok(Folder { path: path.to_owned(), images })
     }
@@ -78,6 +83,18 @@ impl Video for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flow_beside_frames_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["img_00001.png", "img_00002.png", "flow_x_00001.png", "flow_y_00001.png"] {
+            image::RgbImage::new(2, 1).save(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(Folder::open(dir.path()).unwrap().len(), 2);
+        std::fs::remove_file(dir.path().join("img_00001.png")).unwrap();
+        std::fs::remove_file(dir.path().join("img_00002.png")).unwrap();
+        assert_eq!(Folder::open(dir.path()).unwrap().len(), 2);
+    }
 
     #[test]
     fn frames_come_in_the_order_of_their_numbers() {

@@ -20,11 +20,38 @@ pub(super) fn header(data: &[u8]) -> Option<FrameHeader> {
     parse_uncompressed_header(&mut BitReader::new(data), &[(1, 1); 8]).ok()
 }
 
-/// Whether a packet holds several frames: they end in an index that starts and ends with one marker.
-pub(super) fn is_superframe(data: &[u8]) -> bool {
-    let Some(&marker) = data.last().filter(|marker| *marker >> 5 == 0b110) else { return false };
+/// How many frames a packet holds, in how many bytes their sizes are, and where the index of sizes starts; none if it is
+/// a single frame. An index starts and ends with one marker.
+fn superframe(data: &[u8]) -> Option<(usize, usize, usize)> {
+    let marker = *data.last().filter(|marker| *marker >> 5 == 0b110)?;
     let (count, width) = (usize::from(marker & 7) + 1, usize::from(marker >> 3 & 3) + 1);
-    data.len().checked_sub(2 + count * width).is_some_and(|start| data[start] == marker)
+    let start = data.len().checked_sub(2 + count * width)?;
+    (data[start] == marker).then_some((count, width, start))
+}
+
+/// Whether a packet holds several frames.
+pub(super) fn is_superframe(data: &[u8]) -> bool {
+    superframe(data).is_some()
+}
+
+/// The frames of a packet.
+fn frames(data: &[u8]) -> Vec<&[u8]> {
+    let Some((count, width, start)) = superframe(data) else { return vec![data] };
+    let mut rest = &data[..start];
+    let sizes = data[start + 1..].chunks_exact(width).take(count);
+    let mut next = |size: &[u8]| {
+        let size = size.iter().rev().fold(0usize, |n, byte| n << 8 | usize::from(*byte));
+        let (frame, left) = rest.split_at(size.min(rest.len()));
+        rest = left;
+        frame
+    };
+    sizes.map(&mut next).collect()
+}
+
+/// Width and height, if they are more than a decoder should be asked to hold.
+fn too_large(header: &FrameHeader) -> Option<(u32, u32)> {
+    let pixels = (header.width as usize).saturating_mul(header.height as usize);
+    (pixels > LARGEST_PICTURE).then_some((header.width, header.height))
 }
 
 /// Whether a key frame's values take the full range. Its bit follows marker, profile, flags, sync code and colour space.
@@ -45,8 +72,7 @@ pub(super) fn check(source: &mut Source) -> Result<Colour> {
     let mut data = Vec::new();
     source.read(first, &mut data)?;
     let header = header(&data).ok_or_else(|| source.broken(format!("VP9 frame {first}: broken header")))?;
-    let (width, height) = (header.width as usize, header.height as usize);
-    if width.saturating_mul(height) > LARGEST_PICTURE {
+    if let Some((width, height)) = too_large(&header) {
         return Err(source.broken(format!("VP9 frames of {width} x {height} pixels are too large")));
     }
     if (header.subsampling_x, header.subsampling_y) != (1, 1) {
@@ -67,6 +93,10 @@ pub(super) fn decode(
     for index in range {
         source.read(index, &mut data)?;
         let broken = |e: Vp9Error| source.broken(format!("VP9 frame {index}: {e}"));
+        // Frames may say sizes of their own.
+        if let Some((width, height)) = frames(&data).into_iter().filter_map(header).find_map(|h| too_large(&h)) {
+            return Err(source.broken(format!("VP9 frame {index}: {width} x {height} pixels are too many")));
+        }
         decoder.push(&data, None).map_err(broken)?;
         for _ in 0..MOST_FRAMES {
             match decoder.next_frame() {
@@ -88,4 +118,22 @@ fn planes(frame: &DecodedFrame) -> std::result::Result<Planes<'_>, String> {
     let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
     let depth = frame.bit_depth as u8;
     Ok(Planes { width, height, chroma_width, chroma_height, half_height: true, depth, planes: [y, u, v] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_of_several_frames_are_taken_apart() {
+        // Two frames of 3 and 2 bytes, sizes in one byte each.
+        let packet = [1, 2, 3, 4, 5, 0b1100_0001, 3, 2, 0b1100_0001];
+        assert_eq!(frames(&packet), [&[1, 2, 3][..], &[4, 5]]);
+        // Sizes that lie are cut.
+        let packet = [1, 2, 3, 4, 5, 0b1100_0001, 200, 2, 0b1100_0001];
+        assert_eq!(frames(&packet), [&[1, 2, 3, 4, 5][..], &[]]);
+        for single in [&[1, 2, 3][..], &[0b1100_0001], &[9, 3, 2, 0b1100_0001], &[]] {
+            assert_eq!(frames(single), [single]);
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! `mvd bench`
+//! `mvd bench-data`
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use super::args::threads;
 use super::{Failure, report};
@@ -11,19 +11,7 @@ use crate::data::bench::{Stages, measure};
 use crate::data::{ClipConfig, Dataset, RandAugment, View};
 
 #[derive(Args)]
-pub(super) struct BenchArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    /// How many clips a second the data of a run can give, by stage.
-    Data(DataBenchArgs),
-}
-
-#[derive(Args)]
-struct DataBenchArgs {
+pub(super) struct BenchDataArgs {
     /// A list, a folder of videos or of image folders, or one video.
     data: PathBuf,
     /// Where a list's relative paths start.
@@ -49,8 +37,7 @@ struct DataBenchArgs {
     threads: Option<usize>,
 }
 
-pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let What::Data(args) = &args.what;
+pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
     let set = Dataset::open(&args.data, args.root.as_deref())?;
     for (flag, value) in [("--clips", args.clips), ("--frames", args.frames), ("--stride", args.stride)] {
         if value == 0 {
