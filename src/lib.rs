@@ -7,6 +7,7 @@ pub mod eval;
 pub mod gpu;
 pub mod model;
 pub mod op;
+pub mod picture;
 pub mod recipes;
 pub mod selftest;
 pub mod train;

@@ -5,6 +5,7 @@ mod distill;
 mod eval;
 mod finetune;
 mod init;
+mod plot;
 mod pretrain;
 mod probe;
 mod recipes;
@@ -42,7 +43,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the likeliest classes of videos.
     Predict(eval::PredictArgs),
-    /// Draw what a pixel model makes of a video's masked patches.
+    /// Draw the training curves of runs.
+    Plot(plot::PlotArgs),
+    /// Draw what a model makes of a video: reconstruction, similarity of frames, attention.
+    #[command(subcommand)]
     Show(show::ShowArgs),
     /// Test frozen features: a linear classifier and nearest neighbours.
     Probe(probe::ProbeArgs),
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),
