@@ -1,6 +1,7 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
+mod demo;
 mod distill;
 mod eval;
 mod finetune;
@@ -33,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the whole method in minutes, on clips made on the spot: a page of tables, curves and pictures.
+    Demo(demo::DemoArgs),
     /// Train a student from frozen teachers; without flags, on a small set made on the spot.
     Distill(Box<distill::DistillArgs>),
     /// Train a teacher from pixels: MAE on single frames, VideoMAE on clips.
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         .format_target(false)
         .init();
     let done = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Distill(args) => distill::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
