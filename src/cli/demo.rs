@@ -9,7 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::threads;
 use super::{AdapterArgs, Failure};
+use crate::config::size;
 use crate::demo::{self, Options, Progress, Sizes};
+use crate::model::Vit;
 use crate::train::Reporter;
 use crate::train::log::StepRecord;
 
@@ -24,6 +26,12 @@ pub(super) struct DemoArgs {
     /// Seed of clips, weights and order.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Height and width of the clips, a multiple of 8.
+    #[arg(long, default_value_t = Sizes::default().size)]
+    input_size: usize,
+    /// Encoders: tiny, small, base, large, huge, or dim,depth,heads.
+    #[arg(long, value_parser = size, default_value = "64,4,2")]
+    size: Vit,
     #[command(flatten)]
     gpu: AdapterArgs,
 }
@@ -81,13 +89,16 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     if !(minutes.is_finite() && *minutes > 0.0) {
         return Err(format!("--minutes: expected over 0, got {minutes}").into());
     }
+    if args.input_size < 16 || !args.input_size.is_multiple_of(8) {
+        return Err(format!("--input-size: expected a multiple of 8, 16 at least, got {}", args.input_size).into());
+    }
+    let sizes = Sizes { size: args.input_size, encoder: args.size, ..Sizes::default() };
     let gpu = args.gpu.open()?;
     let style = ProgressStyle::with_template("[{elapsed}] {bar:30} {percent:>3} %  {msg}")?;
     let bar = ProgressBar::new(1000).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     let mut progress = Bar { bar, stage: String::new(), part: 0.0..0.0, total: 0 };
-    let options =
-        Options { out: out.clone(), minutes: *minutes, seed: *seed, threads: threads(), sizes: Sizes::default() };
+    let options = Options { out: out.clone(), minutes: *minutes, seed: *seed, threads: threads(), sizes };
     let page = demo::run(&gpu, &options, &mut progress)?;
     progress.bar.finish_and_clear();
     println!("the page: {}", page.display());

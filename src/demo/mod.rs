@@ -27,6 +27,7 @@ use crate::config::{EncoderKind, PretrainKind};
 use crate::data::{Dataset, Item, synth};
 use crate::eval::probe::{Features, linear};
 use crate::gpu::Gpu;
+use crate::model::Vit;
 use crate::train::checkpoint::{self, Checkpoint, RunDir};
 use crate::train::log::{self, Validation};
 use crate::train::session::Session;
@@ -75,8 +76,11 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The folder holds a demo of another budget, seed or sizes.
-    #[error("{} was begun with --minutes {minutes} --seed {seed}; give the same, or name another --out", path.display())]
+    /// The folder holds a demo of another budget, seed or size.
+    #[error(
+        "{} was begun with --minutes {minutes} --seed {seed} --input-size {size} and an encoder of {encoder:?}; give the \
+         same, or name another --out", path.display()
+    )]
     Other {
         /// The folder.
         path: PathBuf,
@@ -84,6 +88,10 @@ pub enum Error {
         minutes: f64,
         /// Its seed.
         seed: u64,
+        /// The size of its clips.
+        size: usize,
+        /// Its encoders.
+        encoder: Vit,
     },
 }
 
@@ -173,7 +181,8 @@ fn read_plan(path: &Path, options: &Options) -> Result<Plan, Error> {
     let malformed = |e: toml::de::Error| Error::Malformed { path: path.to_owned(), reason: e.to_string() };
     let plan: Plan = toml::from_str(&text).map_err(malformed)?;
     if (plan.minutes, plan.seed, plan.sizes) != (options.minutes, options.seed, options.sizes) {
-        return Err(Error::Other { path: options.out.clone(), minutes: plan.minutes, seed: plan.seed });
+        let Plan { minutes, seed, sizes: Sizes { size, encoder, .. }, .. } = plan;
+        return Err(Error::Other { path: options.out.clone(), minutes, seed, size, encoder });
     }
     Ok(plan)
 }

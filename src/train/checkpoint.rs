@@ -346,8 +346,8 @@ fn examine(path: &Path) -> Result<usize, String> {
         return Err(format!("state.json: expected step {step}, got {}", state.step));
     }
     let ema = Some(EMA).filter(|ema| path.join(ema).exists());
-    let tensors = FILES[..2].iter().copied().chain(ema);
-    tensors.map(|file| weights::check(&path.join(file))).collect::<Result<(), _>>().map_err(|e| e.to_string())?;
+    let mut tensors = FILES[..2].iter().copied().chain(ema);
+    tensors.try_for_each(|file| weights::check(&path.join(file))).map_err(|e| e.to_string())?;
     Ok(step)
 }
 
