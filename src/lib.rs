@@ -3,10 +3,12 @@
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod eval;
 pub mod gpu;
 pub mod model;
 pub mod op;
+pub mod picture;
 pub mod recipes;
 pub mod selftest;
 pub mod train;

@@ -3,10 +3,12 @@
 mod args;
 mod bench_data;
 mod check_data;
+mod demo;
 mod distill;
 mod eval;
 mod finetune;
 mod init;
+mod plot;
 mod prepare;
 mod pretrain;
 mod probe;
@@ -35,6 +37,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the whole method in minutes, on clips made on the spot: a page of tables, curves and pictures.
+    Demo(demo::DemoArgs),
     /// Train a student from frozen teachers; without flags, on a small set made on the spot.
     Distill(Box<distill::DistillArgs>),
     /// Train a teacher from pixels: MAE on single frames, VideoMAE on clips.
@@ -45,7 +49,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the likeliest classes of videos.
     Predict(eval::PredictArgs),
-    /// Draw what a pixel model makes of a video's masked patches.
+    /// Draw the training curves of runs.
+    Plot(plot::PlotArgs),
+    /// Draw what a model makes of a video: reconstruction, similarity of frames, attention.
+    #[command(subcommand)]
     Show(show::ShowArgs),
     /// Test frozen features: a linear classifier and nearest neighbours.
     Probe(probe::ProbeArgs),
@@ -103,11 +110,13 @@ pub fn main() -> ExitCode {
         .format_target(false)
         .init();
     let done = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Distill(args) => distill::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),

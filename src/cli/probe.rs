@@ -15,7 +15,7 @@ use crate::model::encoder::Family;
 use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
 use crate::op::layer_norm::EPS;
-use crate::weights::{self, HostTensor, Import, Kind, Tensors, describe, usual_heads};
+use crate::weights::{self, HostTensor, Kind, Tensors, describe, usual_heads};
 
 #[derive(Args)]
 struct EncoderArgs {
@@ -116,20 +116,13 @@ impl<'a> Encoder<'a> {
             drop_path: 0.0,
             head_dropout: 0.0,
             init_scale: 1.0,
+            ema: 0.0,
             eps: EPS,
             pixels: Pixels::Bytes,
         };
         let gpu = args.gpu.open()?;
-        let mut evaluator = Evaluator::new(&gpu, &arch)?;
-        let any = vec!["*".to_owned()];
-        let head = vec!["head.*".to_owned(), "fc_norm.*".to_owned()];
         let select = about.prefix.clone() + if about.kind == Kind::VideoMae { "encoder." } else { "" };
-        let rules =
-            Import { select, drop: head.clone(), allow_missing: head, allow_unexpected: any, ..Import::exact() };
-        let found = weights::adopt(tensors, evaluator.specs(), &rules, &args.weights)?;
-        let mut all = weights::init(evaluator.specs(), 0);
-        all.extend(found);
-        evaluator.set_weights(&all)?;
+        let evaluator = Evaluator::of_encoder(&gpu, &arch, tensors, select, &args.weights)?;
         Ok(Encoder { evaluator, args })
     }
 

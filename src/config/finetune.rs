@@ -74,6 +74,8 @@ pub struct FinetuneConfig {
     pub head_dropout: f64,
     /// Factor of the head's initial weights.
     pub init_scale: f64,
+    /// Decay of an average of the weights over steps; 0: none is kept.
+    pub ema: f64,
     /// Clips in time of a test.
     pub test_clips: usize,
     /// Crops a clip of a test: 1 or 3.
@@ -106,9 +108,12 @@ impl FinetuneConfig {
         let (classes, crops) = (self.classes, self.test_crops);
         check.need(classes > 1, || format!("--classes: expected at least 2, got {classes}"));
         check.need([1, 3].contains(&crops), || format!("--test-crops: expected 1 or 3, got {crops}"));
-        for (flag, value) in
-            [("--smoothing", self.smoothing), ("--drop-path", self.drop_path), ("--head-dropout", self.head_dropout)]
-        {
+        for (flag, value) in [
+            ("--smoothing", self.smoothing),
+            ("--drop-path", self.drop_path),
+            ("--head-dropout", self.head_dropout),
+            ("--ema", self.ema),
+        ] {
             check.under_1(flag, value);
         }
         for (flag, value) in [
@@ -124,6 +129,10 @@ impl FinetuneConfig {
         for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
             check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
         }
+        let (batch, repeats) = (self.optim.batch, self.repeats);
+        check.need(repeats == 0 || batch.is_multiple_of(repeats), || {
+            format!("--batch: expected a multiple of --repeats, {repeats}, got {batch}")
+        });
         check.done()
     }
 }

@@ -1,8 +1,10 @@
 //! Evaluation: multi-view tests of classifiers, probes of frozen features, pictures of what was learned.
 
+pub mod look;
 pub mod probe;
 pub mod reconstruct;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
@@ -12,7 +14,7 @@ use rayon::prelude::*;
 use crate::data::{ClipConfig, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
-use crate::weights::{self, Spec, Tensors};
+use crate::weights::{self, Import, Spec, Tensors};
 use crate::{data, gpu};
 
 /// Why an evaluation ended.
@@ -132,6 +134,28 @@ impl Evaluator {
     /// The parameters it wants.
     pub fn specs(&self) -> &[Spec] {
         &self.forward.params.specs
+    }
+
+    /// Builds the forward pass of a model whose head is not looked at: what `tensors` has under `select`, the rest anew.
+    ///
+    /// # Errors
+    /// Tensors of the encoder are missing or of another size; `path` is named.
+    pub fn of_encoder(
+        gpu: &Arc<Gpu>,
+        arch: &ClassifierArch,
+        tensors: Tensors,
+        select: String,
+        path: &Path,
+    ) -> Result<Evaluator, Error> {
+        let mut evaluator = Evaluator::new(gpu, arch)?;
+        let head = vec!["head.*".to_owned(), "fc_norm.*".to_owned()];
+        let allow_unexpected = vec!["*".to_owned()];
+        let rules = Import { select, drop: head.clone(), allow_missing: head, allow_unexpected, ..Import::exact() };
+        let found = weights::adopt(tensors, evaluator.specs(), &rules, path)?;
+        let mut all = weights::init(evaluator.specs(), 0);
+        all.extend(found);
+        evaluator.set_weights(&all)?;
+        Ok(evaluator)
     }
 
     /// Takes a model's weights, all of them.

@@ -57,6 +57,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         drop_path: 0.1,
         head_dropout: 0.0,
         init_scale: 0.001,
+        ema: 0.0,
         test_clips: 5,
         test_crops: 3,
         seed: 0,
