@@ -8,6 +8,7 @@ mod distill;
 mod eval;
 mod finetune;
 mod init;
+mod inspect;
 mod plot;
 mod prepare;
 mod pretrain;
@@ -67,7 +68,7 @@ enum Command {
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
-    Inspect(weights::InspectArgs),
+    Inspect(inspect::InspectArgs),
     /// Rewrite a weight file under other names, for other programs.
     Convert(weights::ConvertArgs),
     /// Write seeded random weights of a teacher.
@@ -124,7 +125,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(&args),
         Command::BenchData(args) => bench_data::run(&args),
         Command::Recipes(args) => recipes::run(&args),
-        Command::Inspect(args) => weights::inspect(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => weights::convert(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
