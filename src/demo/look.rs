@@ -167,7 +167,7 @@ impl Demo<'_> {
                    and held-out clips; beside the name the mean between different moments. The paper finds that an image \
                    teacher's features change less from frame to frame than a video teacher's."
                 .to_owned(),
-            picture: draw_maps(&maps, 3, 46)?,
+            picture: draw_maps(&maps, 2, 46)?,
         })
     }
 

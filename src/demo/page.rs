@@ -73,7 +73,14 @@ figure { margin: 0; border: 1px solid #dde2ea; border-radius: .4rem; padding: .7
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { font-size: .9rem; margin-top: .5rem; }
 code { background: #f0f3f7; padding: .1rem .3rem; border-radius: .2rem; overflow-wrap: anywhere; }
-@media (max-width: 30rem) { body { padding: .75rem; } th, td { padding: .35rem .4rem; } figure { padding: .4rem; } }
+@media (max-width: 30rem) {
+  body { padding: .75rem; }
+  table { font-size: .82rem; }
+  th, td { padding: .3rem .25rem; }
+  th { font-size: .78rem; }
+  td.number { min-width: 3.4rem; }
+  figure { padding: .4rem; }
+}
 ";
 
 fn escaped(text: &str) -> String {
@@ -221,7 +228,7 @@ pub fn render(page: &Page) -> Result<String, Error> {
     table(&mut out, &["shape (10)", "direction (8)"], &tuned, &LABELS.map(|l| l.classes)[..2]);
     out.push_str(
         "<h2>Frozen: a linear classifier on the mean of the features</h2>\n<p>The mean over a whole clip keeps little of where \
-         and when; small models are near chance here, and fine-tuning is what tells them apart.</p>\n",
+         and when; small models tend to be near chance here, and fine-tuning is what tells them apart.</p>\n",
     );
     let probed: Vec<_> = rows.iter().filter_map(|r| Some((r.name, r.probed?.map(Some).to_vec()))).collect();
     table(&mut out, &LABELS.map(|l| l.name), &probed, &LABELS.map(|l| l.classes));
