@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mvd::data::synth::{self, Background, SynthConfig};
-use mvd::data::{Batch, ClipConfig, Dataset, Error, Loader, LoaderConfig, MaskConfig, MaskKind, Position, View, video};
+use mvd::data::{
+    Batch, ClipConfig, Dataset, Error, Item, Loader, LoaderConfig, MaskConfig, MaskKind, Position, Shard, View, video,
+};
 
 fn clip(name: &str) -> PathBuf {
     Path::new("assets/clips").join(name)
@@ -28,9 +30,16 @@ fn same_as_ffmpeg(name: &str, ranks: &[usize]) {
 #[test]
 fn frames_are_those_of_ffmpeg() {
     let all: Vec<usize> = (0..24).collect();
-    for name in
-        ["high_bframes.mp4", "baseline.mp4", "open_gop_odd.mp4", "bt709_full.mp4", "turned_90.mp4", "turned_270.mp4"]
-    {
+    for name in [
+        "high_bframes.mp4",
+        "baseline.mp4",
+        "open_gop_odd.mp4",
+        "bt709_full.mp4",
+        "turned_90.mp4",
+        "turned_270.mp4",
+        "fragmented.mp4",
+        "vp9.webm",
+    ] {
         same_as_ffmpeg(name, &all);
         // Single frames and leaps, as clips are drawn.
         for ranks in [vec![0], vec![23], vec![5, 9, 13, 17], vec![11, 11, 2], vec![8], vec![15, 16]] {
@@ -44,9 +53,7 @@ fn frames_are_those_of_ffmpeg() {
 fn other_kinds_are_read_through_the_ffmpeg_program() {
     let installed = |program| std::process::Command::new(program).arg("-version").output().is_ok();
     let all: Vec<usize> = (0..24).collect();
-    for (name, kind) in
-        [("fragmented.mp4", "fragmented"), ("vp9.webm", "not an mp4"), ("xvid.avi", "not an mp4"), ("hevc.mp4", "hvc1")]
-    {
+    for (name, kind) in [("xvid.avi", "not an mp4"), ("hevc.mp4", "hvc1")] {
         if installed("ffmpeg") && installed("ffprobe") {
             for ranks in [&all[..], &[0], &[23], &[5, 9, 13, 17], &[11, 11, 2], &[15, 16]] {
                 same_as_ffmpeg(name, ranks);
@@ -69,7 +76,7 @@ fn a_folder_of_images_is_a_video() {
         frame(rank).save(folder.join(format!("img_{rank:05}.png"))).unwrap();
     }
     let set = Dataset::open(dir.path(), None).unwrap();
-    assert_eq!(set.items.iter().map(|i| &i.path).collect::<Vec<_>>(), [&folder]);
+    assert_eq!(set.items.iter().map(|i| i.path).collect::<Vec<_>>(), std::slice::from_ref(&folder));
     let mut source = video::open(&folder).unwrap();
     assert_eq!(source.len(), 5);
     let frames = source.frames(&[3, 0]).unwrap();
@@ -87,8 +94,8 @@ fn frames_of_a_clip_are_those_of_decoding_everything() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
-    for name in ["high_bframes", "baseline", "open_gop_odd"] {
-        let mut source = video::open(&clip(&format!("{name}.mp4"))).unwrap();
+    for name in ["high_bframes.mp4", "baseline.mp4", "open_gop_odd.mp4", "fragmented.mp4", "vp9.webm"] {
+        let mut source = video::open(&clip(name)).unwrap();
         let all = source.frames(&(0..24).collect::<Vec<_>>()).unwrap();
         for _ in 0..40 {
             let ranks: Vec<usize> = (0..1 + next(5)).map(|_| next(24)).collect();
@@ -119,7 +126,7 @@ fn broken_files_are_named_with_the_reason() {
         (path("none.mp4"), "No such file"),
         (path("cut.mp4"), "truncated mp4"),
         (path("garbage.mp4"), "not an mp4 file"),
-        (path("empty.mp4"), "not an mp4 file"),
+        (path("empty.mp4"), "an empty file"),
         (clip("audio_only.mp4"), "no video track"),
     ] {
         let text = message(&file);
@@ -158,7 +165,7 @@ const CLIP: ClipConfig = ClipConfig {
 
 fn config(threads: usize, start: Position) -> LoaderConfig {
     let mask = MaskConfig::new(MaskKind::Tube, 0.75, [2, 4, 4]).unwrap();
-    LoaderConfig { clip: CLIP, mask: Some(mask), batch: 3, seed: 5, threads, max_bad: 0.01, start }
+    LoaderConfig { clip: CLIP, mask: Some(mask), batch: 3, seed: 5, threads, max_bad: 0.01, start, shard: Shard::WHOLE }
 }
 
 fn synth_set(folder: &Path, count: usize) -> Dataset {
@@ -188,21 +195,78 @@ fn batches_do_not_depend_on_threads_and_resume_anywhere() {
 }
 
 #[test]
+fn shards_draw_every_video_once_between_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut set = synth_set(dir.path(), 12);
+    let numbered = |(index, item): (usize, Item)| Item { label: Some(index as u32), ..item };
+    set.items = set.items.iter().enumerate().map(numbered).collect();
+    let set = Arc::new(set);
+    let drawn = |rank, of, passes: usize| -> Vec<Vec<u32>> {
+        let config = LoaderConfig { batch: 2, shard: Shard { rank, of }, ..config(2, Position::default()) };
+        let mut loader = Loader::new(Arc::clone(&set), config);
+        let batches = loader.batches();
+        let mut pass = || (0..batches).flat_map(|_| loader.next_batch().unwrap().labels).collect();
+        (0..passes).map(|_| pass()).collect()
+    };
+    let whole = drawn(0, 1, 2);
+    let shards: Vec<Vec<Vec<u32>>> = (0..3).map(|rank| drawn(rank, 3, 2)).collect();
+    for pass in 0..2 {
+        // Rank by rank, they take turns in the order of the whole.
+        let turns: Vec<u32> = (0..12).map(|i| shards[i % 3][pass][i / 3]).collect();
+        assert_eq!(turns, whole[pass]);
+        let mut all = turns;
+        all.sort_unstable();
+        assert_eq!(all, (0..12).collect::<Vec<u32>>());
+    }
+}
+
+#[test]
 fn a_bad_file_is_replaced_and_many_end_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let mut set = synth_set(dir.path(), 12);
-    std::fs::write(&set.items[4].path, b"garbage, no mp4").unwrap();
+    std::fs::write(set.items.at(4).path, b"garbage, no mp4").unwrap();
     let mut loader = Loader::new(Arc::new(set.clone()), config(2, Position::default()));
     for _ in 0..8 {
         loader.next_batch().unwrap();
     }
-    assert_eq!(loader.bad_files(), [set.items[4].path.clone()]);
-    for item in &mut set.items[..6] {
-        item.path = dir.path().join("not there.mp4").with_extension(format!("{}.mp4", item.label.unwrap()));
-    }
+    assert_eq!(loader.bad_files(), [set.items.at(4).path]);
+    let gone =
+        |(index, item): (usize, Item)| if index < 6 { Item::of(dir.path().join(format!("{index}.mp4"))) } else { item };
+    set.items = set.items.iter().enumerate().map(gone).collect();
     let mut loader = Loader::new(Arc::new(set), config(2, Position::default()));
     let error = (0..8).find_map(|_| loader.next_batch().err()).expect("six bad files of twelve went unnoticed");
     assert!(matches!(error, Error::TooManyBad { .. }), "{error}");
+}
+
+/// Frames of one picture: whatever is drawn, all frames of a clip must come out alike, and clips differ.
+#[test]
+fn a_clip_is_augmented_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = image::open("assets/augment/ops.png").unwrap().crop_imm(0, 0, 41, 33);
+    for video in 0..6 {
+        let folder = dir.path().join(format!("v{video}"));
+        std::fs::create_dir(&folder).unwrap();
+        (0..9).for_each(|i| picture.save(folder.join(format!("{i}.png"))).unwrap());
+    }
+    let set = Arc::new(Dataset::open(dir.path(), None).unwrap());
+    let augment = "rand-m7-n4-mstd0.5-inc1-p1".parse().unwrap();
+    let view = View::Training { segments: false, crop_min: 0.5, augment, jitter: 0.4, flip: true, erasing: 0.0 };
+    let draw = |threads| {
+        let clip = ClipConfig { view, repeats: 2, teacher_size: None, ..CLIP };
+        let start = Position::default();
+        let config =
+            LoaderConfig { clip, mask: None, batch: 4, seed: 5, threads, max_bad: 0.0, start, shard: Shard::WHOLE };
+        let mut loader = Loader::new(Arc::clone(&set), config);
+        (0..3).map(|_| loader.next_batch().unwrap()).collect::<Vec<_>>()
+    };
+    let batches = draw(1);
+    assert_eq!(batches, draw(3));
+    let bytes = 32 * 32 * 3;
+    let clips: Vec<&[u8]> = batches.iter().flat_map(|b| b.frames.chunks_exact(4 * bytes)).collect();
+    for (i, clip) in clips.iter().enumerate() {
+        assert!(clip.chunks_exact(bytes).all(|frame| frame == &clip[..bytes]), "frames of clip {i} differ");
+        assert!(clips[..i].iter().all(|other| other != clip), "clip {i} was drawn before");
+    }
 }
 
 /// Share of held-out clips whose label a nearest-centroid probe on `features` finds.

@@ -173,6 +173,23 @@ fn a_dry_run_prints_the_published_models() {
             assert!(text.contains(part), "{student}: no `{part}` in {text}");
         }
     }
+    // The published batch of 1024 in parts that fit.
+    let mut auto = mvd();
+    auto.args([
+        "distill",
+        "--dry-run",
+        "--recipe",
+        "mvd-small-from-base-k400",
+        "--accumulate",
+        "auto",
+        "--memory",
+        "8",
+    ]);
+    let text = succeed(&mut auto);
+    assert!(text.contains("one step of 1024 clips, micro-batches of "), "{text}");
+    assert!(!text.contains("micro-batches of 1:") && !text.contains("micro-batches of 1024:"), "{text}");
+    let text = failure(auto.args(["--memory", "0.1"]));
+    assert!(text.contains("--accumulate auto: a micro-batch of 1 is planned to take"), "{text}");
     let mut huge = mvd();
     huge.args(["distill", "--dry-run", "--batch", "1", "--student", "huge", "--decoder", "640,8,8"]);
     huge.args(["--image-teacher-size", "huge", "--video-teacher-size", "huge", "--image-teacher-patch", "14"]);
@@ -213,14 +230,15 @@ fn the_whole_pipeline_runs() {
     let finetune = |out: &str, more: &[&str]| {
         let mut command = run(&["finetune", "--recipe", "finetune-tiny", "--size", "32,2,2"], out);
         command.args(clips).args(["--mixup", "0.8", "--cutmix", "1", "--repeats", "2", "--head-dropout", "0.1"]);
+        command.args(["--augment", "rand-m7-n4-mstd0.5-inc1", "--color-jitter", "0.4"]);
         command.args(more).arg("--val").arg(&list);
         command
     };
-    succeed(finetune("classes", &[]).arg("--init").arg(weights("student")));
+    succeed(finetune("classes", &["--ema", "0.5"]).arg("--init").arg(weights("student")));
     succeed(finetune("of-teacher", &["--model", "videomae"]).arg("--init").arg(weights("video")));
     let validations = std::fs::read_to_string(path("classes/validation.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(validations.lines().last().unwrap()).unwrap();
-    assert!(last["step"] == 6 && last["top5"].as_f64().is_some(), "{validations}");
+    assert!(last["step"] == 6 && last["top5"].as_f64().is_some() && last["ema_top1"].is_number(), "{validations}");
 
     let confusion = path("confusion.csv");
     let text = succeed(
@@ -237,11 +255,41 @@ fn the_whole_pipeline_runs() {
     for (kind, columns) in [("image", 3), ("video", 4)] {
         let sheet = path(kind).with_extension("png");
         let mut show = mvd();
-        show.arg("show").arg(path(kind)).arg(path("set/clips/000001.mp4")).args(["--images", "3", "--out"]);
+        show.args(["show", "reconstruction"])
+            .arg(path(kind))
+            .arg(path("set/clips/000001.mp4"))
+            .args(["--images", "3", "--out"]);
         succeed(show.arg(&sheet));
         let sheet = image::open(sheet).unwrap();
         assert_eq!((sheet.width(), sheet.height()), (columns * 34 + 2, 3 * 34 + 2), "{kind}");
     }
+    let video = path("set/clips/000001.mp4");
+    let mut similarity = mvd();
+    similarity.args(["show", "similarity"]).args(["image", "video", "student", "classes"].map(path));
+    let clip = ["--frames", "4", "--stride", "3", "--out"];
+    let text = succeed(similarity.arg("--video").arg(&video).args(clip).arg(path("similarity.png")));
+    assert_eq!(text.matches("between different frames").count(), 4, "{text}");
+    for model in ["image", "student"] {
+        let mut attention = mvd();
+        attention.args(["show", "attention"]).arg(path(model)).arg(&video).args(["--query", "1,0,1"]).args(clip);
+        succeed(attention.arg(path("attention.png")));
+        let sheet = image::open(path("attention.png")).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), (3 * (2 * 34 + 2), 3 * (2 * 34 + 2)), "{model}");
+    }
+    let text = failure(mvd().args(["show", "attention"]).arg(path("student")).arg(&video).args(["--query", "2,0,0"]));
+    assert!(text.contains("--query: expected time,row,column, each under [2, 2, 2], got 2,0,0"), "{text}");
+    let curves = path("curves.png");
+    succeed(mvd().arg("plot").args([path("classes"), path("of-teacher")]).arg("--out").arg(&curves));
+    assert_eq!(image::open(&curves).unwrap().width(), 1280);
+    let text = failure(mvd().arg("plot").arg(path("set")));
+    assert!(text.contains("no step is logged"), "{text}");
+    for weights in ["newest", "ema", "best"] {
+        let text = succeed(mvd().arg("eval").arg(path("classes")).args(["--weights", weights]));
+        assert!(text.contains("top-1"), "{weights}: {text}");
+    }
+    let text = failure(mvd().arg("eval").arg(path("of-teacher")).args(["--weights", "ema"]));
+    assert!(text.contains("the run keeps no average of its weights"), "{text}");
+
     let encoder = ["--heads", "2", "--frames", "4", "--stride", "3", "--input-size", "32", "--weights"];
     for model in ["student", "video", "classes"] {
         let mut probe = mvd();
@@ -258,13 +306,21 @@ fn the_whole_pipeline_runs() {
     assert!(text.contains("expected a model of clips, got an MAE") || text.contains("no videos"), "{text}");
 
     // Gone on with after its first checkpoint, a run ends at the same bits.
-    let whole = std::fs::read(weights("classes")).unwrap();
+    let ends = || {
+        let files =
+            ["checkpoints/step-6/weights.safetensors", "checkpoints/step-6/ema.safetensors", "best.safetensors"];
+        files.map(|file| std::fs::read(path("classes").join(file)).unwrap())
+    };
+    let whole = ends();
+    assert_ne!(whole[0], whole[1], "an average lags behind");
     std::fs::remove_dir_all(path("classes/checkpoints/step-6")).unwrap();
     succeed(mvd().arg("finetune").arg("--resume").arg(path("classes")));
-    assert_eq!(whole, std::fs::read(weights("classes")).unwrap());
+    assert!(whole == ends(), "a run that was gone on with ends elsewhere");
 
     let text = failure(finetune("bad", &["--classes", "3"]).arg("--init").arg(weights("student")));
     assert!(text.contains("expected a label from 0 to 2"), "{text}");
+    let text = failure(&mut finetune("bad-batch", &["--batch", "5"]));
+    assert!(text.contains("--batch: expected a multiple of --repeats, 2, got 5"), "{text}");
     let text = failure(finetune("bad-init", &[]).arg("--init").arg(weights("image")));
     assert!(text.contains("does not fit the model"), "{text}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mvd::train::log::{RunLog, StepRecord};
+use mvd::train::log::{RunLog, StepRecord, Validation};
 
 /// CRC-32C bit by bit, masked as TFRecord does.
 fn masked_crc(data: &[u8]) -> u32 {
@@ -154,7 +154,8 @@ fn every_number_of_a_run_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = RunLog::open(dir.path(), 0).unwrap();
     (1..=300).for_each(|step| log.step(&record(step)).unwrap());
-    log.validation(300, &[("top1", 62.5), ("top5", 100.0)]).unwrap();
+    let values = [("top1", 62.5), ("top5", 100.0)].map(|(name, value)| (name.to_owned(), value));
+    log.validation(&Validation { step: 300, values: values.into() }).unwrap();
     drop(log);
     let [file] = files(dir.path()).try_into().unwrap();
     let found = events(&file);

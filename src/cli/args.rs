@@ -1,11 +1,15 @@
 //! Flags that every training command has: each overrides one field of a complete config.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
 
+use super::{AdapterArgs, Failure};
 use crate::config::{DataConfig, MaskRule, OptimConfig, SaveConfig};
 use crate::data::MaskKind;
+use crate::gpu::{Caps, Gpu, Plan, Recorder};
+use crate::train::fit;
 
 /// Sets a field where its flag was given.
 pub(super) fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
@@ -27,6 +31,9 @@ pub(super) struct DataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// What `mvd check-data --index` wrote of the set.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Frames of a clip.
     #[arg(long)]
     frames: Option<usize>,
@@ -51,6 +58,7 @@ impl DataArgs {
     pub fn apply(&self, c: &mut DataConfig) {
         set(&mut c.path, &self.data);
         set(&mut c.root, &self.root);
+        set(&mut c.index, &self.index);
         set(&mut c.frames, &self.frames);
         set(&mut c.stride, &self.stride);
         set(&mut c.input_size, &self.input_size);
@@ -77,14 +85,37 @@ impl MaskArgs {
     }
 }
 
+/// Micro-batches of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accumulate {
+    /// As few as fit in memory, for the recipe's whole batch.
+    Auto,
+    Count(usize),
+}
+
+impl FromStr for Accumulate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Accumulate::Auto),
+            (_, Ok(count)) => Ok(Accumulate::Count(count)),
+            _ => Err("expected a number, or auto".to_owned()),
+        }
+    }
+}
+
 #[derive(Args, Clone)]
 pub(super) struct OptimArgs {
-    /// Clips of a micro-batch [default: 8 for the published models].
+    /// Clips of a micro-batch [default: 8 for the published models]; with --accumulate auto, of a step.
     #[arg(long)]
     batch: Option<usize>,
-    /// Micro-batches of a step.
-    #[arg(long)]
-    accumulate: Option<usize>,
+    /// Micro-batches of a step; auto: the recipe's whole batch, in the largest micro-batches that fit in --memory.
+    #[arg(long, value_name = "COUNT|auto")]
+    accumulate: Option<Accumulate>,
+    /// GiB that a step may be planned to take, for --accumulate auto.
+    #[arg(long, default_value_t = 4.0)]
+    memory: f64,
     /// Passes over the set.
     #[arg(long)]
     epochs: Option<usize>,
@@ -114,7 +145,9 @@ pub(super) struct OptimArgs {
 impl OptimArgs {
     pub fn apply(&self, c: &mut OptimConfig) {
         set(&mut c.batch, &self.batch);
-        set(&mut c.accumulate, &self.accumulate);
+        if let Some(Accumulate::Count(count)) = self.accumulate {
+            c.accumulate = count;
+        }
         set(&mut c.epochs, &self.epochs);
         set(&mut c.steps, &self.steps);
         set(&mut c.lr, &self.lr);
@@ -123,6 +156,38 @@ impl OptimArgs {
         set(&mut c.weight_decay, &self.weight_decay);
         set(&mut c.weight_decay_end, &self.weight_decay_end.or(self.weight_decay));
         set(&mut c.clip_grad, &self.clip_grad);
+    }
+}
+
+impl OptimArgs {
+    /// Whether the micro-batch is to be found: the preset then keeps the published batch.
+    pub fn is_auto(&self) -> bool {
+        self.accumulate == Some(Accumulate::Auto)
+    }
+
+    /// With --accumulate auto, the largest micro-batch that fits; a multiple of `unit`. `record` records a step.
+    pub fn fit(
+        &self,
+        optim: &mut OptimConfig,
+        unit: usize,
+        gpu: &AdapterArgs,
+        record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.is_auto() {
+            return Ok(());
+        }
+        let caps = match Gpu::open(&gpu.choice()) {
+            Ok(gpu) => gpu.caps().clone(),
+            Err(_) => Caps::webgpu_default(),
+        };
+        let memory = (self.memory * f64::from(1 << 30)) as usize;
+        *optim = fit::fit(optim, unit, memory, |optim| {
+            let mut rec = Recorder::new(caps.clone());
+            record(optim, &mut rec)?;
+            Ok::<_, Failure>(Plan::new(rec).summary().total_bytes())
+        })?;
+        println!("micro-batches of {}, {} a step", optim.batch, optim.accumulate);
+        Ok(())
     }
 }
 

@@ -1,12 +1,22 @@
 //! `mvd bench`
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
+use super::bench_data::{self, BenchDataArgs};
 use super::{AdapterArgs, Failure};
 use crate::bench::{self, Operation, Report, Step};
 
+#[derive(Subcommand)]
+enum Other {
+    /// Measure how fast clips are loaded, by stage.
+    Data(BenchDataArgs),
+}
+
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Only operations and steps whose name holds this, e.g. `product NT`, `attention` or `bench-tiny`.
     #[arg(long, default_value = "")]
     only: String,
@@ -21,6 +31,9 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    if let Some(Other::Data(args)) = &args.other {
+        return bench_data::run(args);
+    }
     let gpu = args.gpu.open()?;
     let limits = bench::limits(&gpu)?;
     let adapter = gpu.describe();

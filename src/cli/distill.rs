@@ -13,6 +13,7 @@ use crate::model::Vit;
 use crate::op::loss::LossKind;
 use crate::recipes;
 use crate::train::checkpoint::RunDir;
+use crate::train::session::Session;
 use crate::train::{distill, groups, pretrain};
 
 /// Flags left out take the defaults of the published recipes; without --data, those of the small built-in run.
@@ -90,7 +91,9 @@ impl DistillArgs {
     fn preset(&self) -> Result<DistillConfig, Failure> {
         let published = if self.is_built_in() { "mvd-tiny" } else { "mvd-small-from-base-k400" };
         let mut config = recipes::distill(published)?;
-        config.optim.batch = 8;
+        if !self.optim.is_auto() || self.is_built_in() {
+            config.optim.batch = 8;
+        }
         if self.is_built_in() {
             // Shorter than the recipe: minutes on two CPU cores.
             config.optim = OptimConfig { epochs: 2, lr: 3.2e-2, min_lr: 0.0, warmup_epochs: 0.2, ..config.optim };
@@ -141,6 +144,11 @@ impl DistillArgs {
             set(&mut t.size, &self.image_teacher_input_size);
             set(&mut t.patch, &self.image_teacher_patch);
         }
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| {
+            let arch = distill::arch(&DistillConfig { optim: optim.clone(), ..base.clone() })?;
+            arch.record(rec, groups::student).map(drop).map_err(Failure::from)
+        })?;
         Ok(config)
     }
 }
@@ -149,7 +157,7 @@ pub(super) fn run(args: &DistillArgs) -> Result<(), Failure> {
     if args.dry_run {
         return dry_run(args);
     }
-    let (dir, config, from) = train::open(&args.run, &args.out, || new(args))?;
+    let Session { dir, config, from } = train::open(&args.run, &args.out, || new(args))?;
     let gpu = args.gpu.open()?;
     let outcome = train::report("distil", |bar| distill::train(&gpu, &config, &dir, from, bar))?;
     println!("student: {}", outcome.checkpoint.join("weights.safetensors").display());
@@ -212,18 +220,18 @@ fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failur
 
 /// The weights of a finished stage-one run at `dir`, which is made or gone on with as need be.
 fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> Result<PathBuf, Failure> {
-    let (run, config, from) = if dir.join("config.toml").exists() {
-        let (run, own, from) = train::resume::<PretrainConfig>(dir)?;
-        if own.encoder != config.encoder {
-            let (dir, own, wanted) = (dir.display(), own.encoder, config.encoder);
+    let Session { dir: run, config, from } = if dir.join("config.toml").exists() {
+        let session = Session::<PretrainConfig>::resume(dir)?;
+        if session.config.encoder != config.encoder {
+            let (dir, own, wanted) = (dir.display(), session.config.encoder, config.encoder);
             return Err(format!(
                 "{dir} holds a teacher of {own:?}, {wanted:?} is wanted; remove it or name another --out"
             )
             .into());
         }
-        (run, own, from)
+        session
     } else {
-        train::create(dir, config.clone())?
+        Session::create(dir, config.clone())?
     };
     if from.as_ref().is_none_or(|from| from.state.step < config.optim.steps) {
         println!("stage one: {} for {} steps", dir.display(), config.optim.steps);

@@ -8,9 +8,10 @@ use clap::Args;
 
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{FinetuneConfig, OptimConfig};
-use crate::data::{Dataset, Item};
+use crate::data::{Dataset, Item, Items};
 use crate::eval::{Evaluator, Score, Views, ranking};
 use crate::gpu::Gpu;
+use crate::train::checkpoint::Which;
 use crate::train::finetune;
 use crate::weights::{self, Import};
 
@@ -18,6 +19,9 @@ use crate::weights::{self, Import};
 pub(super) struct EvalArgs {
     /// Run directory of a fine-tuning.
     run: PathBuf,
+    /// Which of its weights.
+    #[arg(long, value_enum, default_value_t)]
+    weights: Which,
     /// A list of `path label` lines [default: the run's validation set].
     #[arg(long)]
     data: Option<PathBuf>,
@@ -41,6 +45,9 @@ pub(super) struct EvalArgs {
 pub(super) struct PredictArgs {
     /// Run directory of a fine-tuning.
     run: PathBuf,
+    /// Which of its weights.
+    #[arg(long, value_enum, default_value_t)]
+    weights: Which,
     /// Videos.
     #[arg(required = true)]
     videos: Vec<PathBuf>,
@@ -66,7 +73,7 @@ fn evaluator(gpu: &Arc<Gpu>, config: &FinetuneConfig, checkpoint: &Path) -> Resu
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let (config, checkpoint): (FinetuneConfig, _) = train::newest(&args.run)?;
+    let (config, checkpoint): (FinetuneConfig, _) = train::look(&args.run, args.weights)?;
     let data = args.data.as_ref().unwrap_or(&config.val);
     if data.as_os_str().is_empty() {
         return Err("--data: expected a list of `path label` lines, got none; the run has no validation set".into());
@@ -105,7 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
-    let (config, checkpoint): (FinetuneConfig, _) = train::newest(&args.run)?;
+    let (config, checkpoint): (FinetuneConfig, _) = train::look(&args.run, args.weights)?;
     let names: Vec<String> = match &args.names {
         None => Vec::new(),
         Some(path) => {
@@ -120,7 +127,7 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     };
     let gpu = args.gpu.open()?;
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
-    let items: Vec<Item> = args.videos.iter().map(|path| Item { path: path.clone(), label: None }).collect();
+    let items: Items = args.videos.iter().map(Item::of).collect();
     let views = finetune::views(&config, config.test_clips, config.test_crops);
     let scores = evaluator.scores(&items, &views, config.data.threads, &mut |_| {})?;
     let mut unread = 0;

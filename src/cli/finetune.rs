@@ -7,9 +7,12 @@ use clap::Args;
 use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
+use crate::data::RandAugment;
 use crate::model::Vit;
 use crate::recipes;
 use crate::train::finetune;
+use crate::train::groups::{self, LayerDecay};
+use crate::train::session::Session;
 
 /// Flags left out take the values of the published small model on Kinetics-400.
 #[derive(Args)]
@@ -42,6 +45,12 @@ pub(super) struct FinetuneArgs {
     /// Smallest share of a frame's area that a training crop keeps.
     #[arg(long)]
     crop_min: Option<f64>,
+    /// RandAugment, such as rand-m7-n4-mstd0.5-inc1, or none.
+    #[arg(long)]
+    augment: Option<RandAugment>,
+    /// Largest change of brightness, contrast and saturation; 0: none.
+    #[arg(long)]
+    color_jitter: Option<f64>,
     /// Mirror half of the clips.
     #[arg(long)]
     flip: Option<bool>,
@@ -66,6 +75,9 @@ pub(super) struct FinetuneArgs {
     /// Dropout before the head.
     #[arg(long)]
     head_dropout: Option<f64>,
+    /// Decay of an average of the weights over steps, validated and saved beside them; 0: none.
+    #[arg(long)]
+    ema: Option<f64>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -81,7 +93,8 @@ impl FinetuneArgs {
         let preset = || {
             let published = recipes::finetune("mvd-small-finetune-k400")?;
             // A batch that fits one GPU.
-            Ok(FinetuneConfig { optim: OptimConfig { batch: 8, ..published.optim.clone() }, ..published })
+            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 };
+            Ok(FinetuneConfig { optim: OptimConfig { batch, ..published.optim.clone() }, ..published })
         };
         let mut config = train::base(&self.run, recipes::finetune, preset)?;
         config.data.threads = threads();
@@ -97,6 +110,8 @@ impl FinetuneArgs {
         set(&mut config.sampling, &self.sampling);
         set(&mut config.repeats, &self.repeats);
         set(&mut config.crop_min, &self.crop_min);
+        set(&mut config.augment, &self.augment);
+        set(&mut config.color_jitter, &self.color_jitter);
         set(&mut config.flip, &self.flip);
         set(&mut config.erasing, &self.erasing);
         set(&mut config.mixup, &self.mixup);
@@ -105,12 +120,20 @@ impl FinetuneArgs {
         set(&mut config.layer_decay, &self.layer_decay);
         set(&mut config.drop_path, &self.drop_path);
         set(&mut config.head_dropout, &self.head_dropout);
+        set(&mut config.ema, &self.ema);
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, config.repeats, &self.gpu, |optim, rec| {
+            let config = FinetuneConfig { optim: optim.clone(), ..base.clone() };
+            let layers = LayerDecay { decay: config.layer_decay, depth: config.encoder.depth };
+            let recorded = finetune::arch(&config)?.record(rec, groups::classifier(layers));
+            recorded.map(drop).map_err(Failure::from)
+        })?;
         Ok(config)
     }
 }
 
 pub(super) fn run(args: &FinetuneArgs) -> Result<(), Failure> {
-    let (dir, config, from) = train::open(&args.run, &args.out, || {
+    let Session { dir, config, from } = train::open(&args.run, &args.out, || {
         let config = args.config()?;
         if config.data.path.as_os_str().is_empty() {
             return Err("--data: expected a list of `path label` lines, got none".into());

@@ -2,11 +2,16 @@
 
 mod args;
 mod bench;
+mod bench_data;
+mod check_data;
+mod demo;
 mod distill;
 mod eval;
 mod finetune;
 mod init;
 mod inspect;
+mod plot;
+mod prepare;
 mod pretrain;
 mod probe;
 mod recipes;
@@ -34,6 +39,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the whole method in minutes, on clips made on the spot: a page of tables, curves and pictures.
+    Demo(demo::DemoArgs),
     /// Train a student from frozen teachers; without flags, on a small set made on the spot.
     Distill(Box<distill::DistillArgs>),
     /// Train a teacher from pixels: MAE on single frames, VideoMAE on clips.
@@ -44,12 +51,19 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the likeliest classes of videos.
     Predict(eval::PredictArgs),
-    /// Draw what a pixel model makes of a video's masked patches.
+    /// Draw the training curves of runs.
+    Plot(plot::PlotArgs),
+    /// Draw what a model makes of a video: reconstruction, similarity of frames, attention.
+    #[command(subcommand)]
     Show(show::ShowArgs),
     /// Test frozen features: a linear classifier and nearest neighbours.
     Probe(probe::ProbeArgs),
     /// Write pooled features of videos as safetensors.
     Features(probe::FeaturesArgs),
+    /// Look at every video of a set: what it is, and whether it can be read.
+    CheckData(check_data::CheckDataArgs),
+    /// Re-encode a set for fast sampling: small, with many key frames.
+    Prepare(prepare::PrepareArgs),
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
@@ -60,7 +74,7 @@ enum Command {
     Init(init::InitArgs),
     /// Write a labelled set of synthetic clips as mp4 files.
     Synth(synth::SynthArgs),
-    /// Measure the GPU: its limits, operations and whole steps against them.
+    /// Measure the GPU: its limits, operations and whole steps against them; or, `bench data`, a data set's loading.
     Bench(bench::BenchArgs),
     /// Check the GPU and its driver against CPU references.
     Selftest(selftest::SelftestArgs),
@@ -98,14 +112,18 @@ pub fn main() -> ExitCode {
         .format_target(false)
         .init();
     let done = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Distill(args) => distill::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),
+        Command::CheckData(args) => check_data::run(&args),
+        Command::Prepare(args) => prepare::run(&args),
         Command::Recipes(args) => recipes::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => weights::convert(&args),

@@ -9,7 +9,8 @@ use super::{AdapterArgs, Failure, train};
 use crate::config::{OptimConfig, PretrainConfig, PretrainKind, size};
 use crate::model::Vit;
 use crate::recipes;
-use crate::train::pretrain;
+use crate::train::session::Session;
+use crate::train::{groups, pretrain};
 
 /// Flags left out take the published recipe's values (MAE base, VideoMAE base).
 #[derive(Args)]
@@ -45,7 +46,8 @@ impl PretrainArgs {
             let name = if self.kind == PretrainKind::Image { "mae-base-in1k" } else { "videomae-base-k400" };
             let published = recipes::pretrain(name)?;
             // A batch that fits one GPU.
-            Ok(PretrainConfig { optim: OptimConfig { batch: 8, ..published.optim.clone() }, ..published })
+            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 };
+            Ok(PretrainConfig { optim: OptimConfig { batch, ..published.optim.clone() }, ..published })
         };
         let mut config = train::base(&self.run, recipes::pretrain, preset)?;
         if config.kind != self.kind {
@@ -59,12 +61,17 @@ impl PretrainArgs {
         set(&mut config.seed, &self.run.seed);
         set(&mut config.encoder, &self.size);
         set(&mut config.decoder, &self.decoder);
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| {
+            let arch = pretrain::arch(&PretrainConfig { optim: optim.clone(), ..base.clone() })?;
+            arch.record(rec, groups::pixels).map(drop).map_err(Failure::from)
+        })?;
         Ok(config)
     }
 }
 
 pub(super) fn run(args: &PretrainArgs) -> Result<(), Failure> {
-    let (dir, config, from) = train::open(&args.run, &args.out, || {
+    let Session { dir, config, from } = train::open(&args.run, &args.out, || {
         let config = args.config()?;
         if config.data.path.as_os_str().is_empty() {
             return Err("--data: expected a list, a folder or a video, got none".into());

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::threads;
 use super::{AdapterArgs, Failure, report};
-use crate::data::{Dataset, Item};
+use crate::data::{Dataset, Item, Items};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::model::classifier::ClassifierArch;
@@ -15,7 +15,7 @@ use crate::model::encoder::Family;
 use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
 use crate::op::layer_norm::EPS;
-use crate::weights::{self, HostTensor, Import, Kind, Tensors, describe, usual_heads};
+use crate::weights::{self, HostTensor, Kind, Tensors, describe, usual_heads};
 
 #[derive(Args)]
 struct EncoderArgs {
@@ -116,25 +116,18 @@ impl<'a> Encoder<'a> {
             drop_path: 0.0,
             head_dropout: 0.0,
             init_scale: 1.0,
+            ema: 0.0,
             eps: EPS,
             pixels: Pixels::Bytes,
         };
         let gpu = args.gpu.open()?;
-        let mut evaluator = Evaluator::new(&gpu, &arch)?;
-        let any = vec!["*".to_owned()];
-        let head = vec!["head.*".to_owned(), "fc_norm.*".to_owned()];
         let select = about.prefix.clone() + if about.kind == Kind::VideoMae { "encoder." } else { "" };
-        let rules =
-            Import { select, drop: head.clone(), allow_missing: head, allow_unexpected: any, ..Import::exact() };
-        let found = weights::adopt(tensors, evaluator.specs(), &rules, &args.weights)?;
-        let mut all = weights::init(evaluator.specs(), 0);
-        all.extend(found);
-        evaluator.set_weights(&all)?;
+        let evaluator = Evaluator::of_encoder(&gpu, &arch, tensors, select, &args.weights)?;
         Ok(Encoder { evaluator, args })
     }
 
     /// Pooled features of every video; none for one that cannot be read.
-    fn features(&mut self, items: &[Item], what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
+    fn features(&mut self, items: &Items, what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
         let EncoderArgs { frames, stride, input_size: size, clips, .. } = *self.args;
         let views = Views { frames, stride, size, segments: false, clips, crops: 1 };
         let bar = report::bar(items.len() * clips, what);
@@ -148,7 +141,7 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
     let set = Dataset::open(&args.data, None)?;
     let mut encoder = Encoder::open(&args.encoder)?;
     let rows = encoder.features(&set.items, "features")?;
-    let kept: Vec<(&Item, &Vec<f64>)> =
+    let kept: Vec<(Item, &Vec<f64>)> =
         set.items.iter().zip(&rows).filter_map(|(i, r)| Some((i, r.as_ref()?))).collect();
     let width = kept.first().map_or(0, |(_, row)| row.len());
     let data = kept.iter().flat_map(|(_, row)| row.iter().map(|v| *v as f32)).collect();
@@ -167,7 +160,8 @@ pub(super) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
     let mut encoder = Encoder::open(&args.encoder)?;
     let mut labelled = |path: &PathBuf, what: &str| -> Result<Features, Failure> {
         let set = Dataset::open(path, None)?;
-        set.expect_labels(1 << 20)?;
+        // Numbers of classes are not known beforehand, names are.
+        set.expect_labels(if set.classes.is_empty() { 1 << 20 } else { set.classes.len() })?;
         let rows = encoder.features(&set.items, what)?;
         let read = set.items.iter().zip(rows).filter_map(|(item, row)| Some((row?, item.label? as usize)));
         let (rows, labels) = read.unzip();

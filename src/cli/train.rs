@@ -10,7 +10,8 @@ use super::args::RunArgs;
 use super::report::TrainBar;
 use crate::config::from_toml;
 use crate::recipes::Unknown;
-use crate::train::checkpoint::{self, Checkpoint, RunDir};
+use crate::train::checkpoint::{RunDir, Which};
+use crate::train::session::{self, Session};
 use crate::train::{Error, Outcome};
 
 /// The config of `--config` or `--recipe`, else `preset`.
@@ -32,29 +33,10 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?)
 }
 
-/// A run's directory, its config, and the checkpoint that it goes on from, if any.
-pub(super) type Run<C> = (RunDir, C, Option<Checkpoint>);
-
-fn parse<C: DeserializeOwned>(path: &Path, text: &str) -> Result<C, Failure> {
-    Ok(from_toml(text, &path.join("config.toml").display().to_string())?)
-}
-
-/// A run to go on with; without a checkpoint if it was killed before its first.
-pub(super) fn resume<C: DeserializeOwned>(path: &Path) -> Result<Run<C>, Failure> {
-    let (run, text) = RunDir::open(path)?;
-    let config = parse(path, &text)?;
-    let from = match run.latest() {
-        Ok(newest) => Some(Checkpoint::load(&newest)?),
-        Err(checkpoint::Error::None { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    Ok((run, config, from))
-}
-
-/// A run to look at: its config and the weights of its newest checkpoint.
-pub(super) fn newest<C: DeserializeOwned>(path: &Path) -> Result<(C, PathBuf), Failure> {
+/// A run to look at: its config and the file of its weights.
+pub(super) fn look<C: DeserializeOwned>(path: &Path, which: Which) -> Result<(C, PathBuf), Failure> {
     let (run, text) = RunDir::read(path)?;
-    Ok((parse(path, &text)?, run.latest()?.join("weights.safetensors")))
+    Ok((session::parse(path, &text)?, run.weights(which)?))
 }
 
 /// The run that `--resume` names, else a new one at `out` with the config that `new` gives.
@@ -62,16 +44,11 @@ pub(super) fn open<C: Serialize + DeserializeOwned>(
     args: &RunArgs,
     out: &Path,
     new: impl FnOnce() -> Result<C, Failure>,
-) -> Result<Run<C>, Failure> {
-    match &args.resume {
-        Some(path) => resume(path),
-        None => create(out, new()?),
-    }
-}
-
-/// Makes the run directory of a new run.
-pub(super) fn create<C: Serialize>(out: &Path, config: C) -> Result<Run<C>, Failure> {
-    Ok((RunDir::create(out, &toml::to_string(&config)?)?, config, None))
+) -> Result<Session<C>, Failure> {
+    Ok(match &args.resume {
+        Some(path) => Session::resume(path)?,
+        None => Session::create(out, new()?)?,
+    })
 }
 
 /// Trains under a progress bar and reports the end.

@@ -1,6 +1,7 @@
 //! A fine-tuning run's config.
 
 use super::{Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use crate::data::RandAugment;
 use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
@@ -51,6 +52,10 @@ pub struct FinetuneConfig {
     pub repeats: usize,
     /// Smallest share of a frame's area that a training crop keeps.
     pub crop_min: f64,
+    /// RandAugment, as timm writes it; `none`: none.
+    pub augment: RandAugment,
+    /// Largest change of brightness, contrast and saturation of a clip; 0: none.
+    pub color_jitter: f64,
     /// Mirror clips at random.
     pub flip: bool,
     /// Share of clips in which a random region is replaced by noise.
@@ -69,6 +74,8 @@ pub struct FinetuneConfig {
     pub head_dropout: f64,
     /// Factor of the head's initial weights.
     pub init_scale: f64,
+    /// Decay of an average of the weights over steps; 0: none is kept.
+    pub ema: f64,
     /// Clips in time of a test.
     pub test_clips: usize,
     /// Crops a clip of a test: 1 or 3.
@@ -101,12 +108,20 @@ impl FinetuneConfig {
         let (classes, crops) = (self.classes, self.test_crops);
         check.need(classes > 1, || format!("--classes: expected at least 2, got {classes}"));
         check.need([1, 3].contains(&crops), || format!("--test-crops: expected 1 or 3, got {crops}"));
-        for (flag, value) in
-            [("--smoothing", self.smoothing), ("--drop-path", self.drop_path), ("--head-dropout", self.head_dropout)]
-        {
+        for (flag, value) in [
+            ("--smoothing", self.smoothing),
+            ("--drop-path", self.drop_path),
+            ("--head-dropout", self.head_dropout),
+            ("--ema", self.ema),
+        ] {
             check.under_1(flag, value);
         }
-        for (flag, value) in [("--mixup", self.mixup), ("--cutmix", self.cutmix), ("--init-scale", self.init_scale)] {
+        for (flag, value) in [
+            ("--mixup", self.mixup),
+            ("--cutmix", self.cutmix),
+            ("--init-scale", self.init_scale),
+            ("--color-jitter", self.color_jitter),
+        ] {
             check.at_least_0(flag, value);
         }
         let crop = self.crop_min;
@@ -114,6 +129,10 @@ impl FinetuneConfig {
         for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
             check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
         }
+        let (batch, repeats) = (self.optim.batch, self.repeats);
+        check.need(repeats == 0 || batch.is_multiple_of(repeats), || {
+            format!("--batch: expected a multiple of --repeats, {repeats}, got {batch}")
+        });
         check.done()
     }
 }

@@ -99,6 +99,8 @@ pub struct DataConfig {
     pub path: PathBuf,
     /// Where a list's relative paths start; empty: at the list's folder.
     pub root: PathBuf,
+    /// What `mvd check-data --index` wrote of the set; empty: nothing is known beforehand.
+    pub index: PathBuf,
     /// Frames of a clip.
     pub frames: usize,
     /// Frames of the video from one of the clip's to the next.

@@ -85,20 +85,20 @@ pub(super) fn mirror(rgb: &mut [u8], width: usize) {
     }
 }
 
-/// Resizes a region of `rgb` (rows of `width` pixels) into `out` (size, size, 3), bilinear with antialiasing as PIL's.
+/// Resizes a region of `rgb` (rows of `width` pixels) into `out` of a width and height, bilinear with antialiasing as PIL's.
 /// As there, the region is cut out first: pixels beside it have no part in its edge.
 pub(super) fn resize(
     resizer: &mut Resizer,
     (rgb, width, height): (&[u8], usize, usize),
     region: Region,
-    size: usize,
+    (new_width, new_height): (usize, usize),
     out: &mut [u8],
 ) -> Result<(), String> {
     let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
     let Region { x, y, width, height } = region;
     let source = CroppedImage::new(&source, x as u32, y as u32, width as u32, height as u32);
     let source = source.map_err(|e| e.to_string())?;
-    let target = Image::from_slice_u8(size as u32, size as u32, out, PixelType::U8x3);
+    let target = Image::from_slice_u8(new_width as u32, new_height as u32, out, PixelType::U8x3);
     let mut target = target.map_err(|e| e.to_string())?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())
@@ -146,7 +146,7 @@ mod tests {
         let rgb: Vec<u8> = (0..200).flat_map(|i| if inside(i) { [10, 200, 77] } else { [255, 0, 255] }).collect();
         for size in [5, 16] {
             let mut out = vec![0; size * size * 3];
-            resize(&mut Resizer::new(), (&rgb, 20, 10), region, size, &mut out).unwrap();
+            resize(&mut Resizer::new(), (&rgb, 20, 10), region, (size, size), &mut out).unwrap();
             assert_eq!(out, [10u8, 200, 77].repeat(size * size));
         }
     }

@@ -5,21 +5,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
+use super::index::Index;
+use super::items::{Item, Items, Part};
+use super::list::{self, Classes};
 use super::video::is_image;
-
-/// One video of a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// The file, or the folder of images.
-    pub path: PathBuf,
-    /// The label that the list gives it.
-    pub label: Option<u32>,
-}
 
 /// What `--data` turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A text file of `path label` lines.
+    /// A text file of videos and labels.
     List,
     /// A folder of videos or of folders of images.
     Folder,
@@ -33,14 +27,18 @@ pub struct Dataset {
     /// What was opened.
     pub source: Source,
     /// Every video, in the list's order or sorted by path.
-    pub items: Vec<Item>,
+    pub items: Items,
+    /// Names of the classes, where labels are names; by label.
+    pub classes: Vec<String>,
+    /// What is known of its files beforehand.
+    pub index: Index,
 }
 
 /// Extensions of videos; all but the first three want the `ffmpeg` program.
 const VIDEOS: [&str; 14] =
     ["mp4", "mov", "m4v", "webm", "mkv", "avi", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "3gp", "gif"];
 
-fn is_video(path: &Path) -> bool {
+pub(super) fn is_video(path: &Path) -> bool {
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     extension.is_some_and(|e| VIDEOS.contains(&e.as_str()))
 }
@@ -59,24 +57,22 @@ fn is_list(path: &Path) -> Result<bool> {
 }
 
 impl Dataset {
-    /// Opens a list (`.txt`, `.csv`, `.list`, or any text; relative paths start at `root`, else at the list's folder), a folder of
-    /// videos or of folders of images (searched through), or one video.
+    /// Opens a list (`.txt`, `.csv`, `.list`, or any text; relative paths start at `root`, else at the list's folder), a
+    /// folder of videos or of folders of images (searched through), or one video. In a folder whose videos all lie in
+    /// folders one level down, those are their classes.
     ///
     /// # Errors
-    /// Nothing there, nothing in it, or a line that is not `path label`.
+    /// Nothing there, nothing in it, or a line of a list that is of no known form.
     pub fn open(path: &Path, root: Option<&Path>) -> Result<Dataset> {
         if !path.exists() {
             return Err(Error::NotFound { path: path.to_owned() });
         }
-        let (source, items) = if path.is_dir() {
-            let mut items = Vec::new();
-            walk(path, &mut items)?;
-            items.sort_by(|a, b| a.path.cmp(&b.path));
-            (Source::Folder, items)
+        let (source, (items, classes)) = if path.is_dir() {
+            (Source::Folder, folder(path)?)
         } else if is_list(path)? {
-            (Source::List, list(path, root)?)
+            (Source::List, list::read(path, root)?)
         } else {
-            (Source::Single, vec![Item { path: path.to_owned(), label: None }])
+            (Source::Single, ([Item::of(path)].into_iter().collect(), Vec::new()))
         };
         if items.is_empty() {
             let what = match source {
@@ -85,59 +81,58 @@ impl Dataset {
             };
             return Err(Error::Empty { path: path.to_owned(), what: what.into() });
         }
-        Ok(Dataset { source, items })
+        Ok(Dataset { source, items, classes, index: Index::default() })
     }
-}
 
-impl Dataset {
-    /// Checks that every video has a label under `classes`.
+    /// Checks that every video has a label under `classes`, and that there are as many classes where they have names.
     ///
     /// # Errors
-    /// The first that has none, or too large a one.
+    /// The first video that has none, or too large a one; another number of names.
     pub fn expect_labels(&self, classes: usize) -> Result<()> {
-        let wrong = self.items.iter().find(|item| item.label.is_none_or(|label| label as usize >= classes));
-        wrong.map_or(Ok(()), |item| Err(Error::Label { path: item.path.clone(), label: item.label, classes }))
-    }
-}
-
-fn list(path: &Path, root: Option<&Path>) -> Result<Vec<Item>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let base = root.or(path.parent()).unwrap_or(Path::new("")).to_owned();
-    let mut items = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+        if !self.classes.is_empty() && self.classes.len() != classes {
+            return Err(Error::Classes { names: self.classes.clone(), classes });
         }
-        let wrong = || Error::List { path: path.to_owned(), line: index + 1, got: line.to_owned() };
-        // Paths may hold spaces: the label is the last word, if that is a number.
-        let (name, label) = match line.rsplit_once([' ', '\t', ',']) {
-            Some((name, label)) => match label.parse() {
-                Ok(label) => (name.trim(), Some(label)),
-                Err(_) if is_video(Path::new(line)) => (line, None),
-                Err(_) => return Err(wrong()),
-            },
-            None => (line, None),
-        };
-        items.push(Item { path: base.join(name), label });
+        let fits = |index: &usize| self.items.label(*index).is_some_and(|label| (label as usize) < classes);
+        match (0..self.items.len()).find(|index| !fits(index)) {
+            Some(index) => {
+                let Item { path, label, .. } = self.items.at(index);
+                Err(Error::Label { path, label, classes })
+            }
+            None => Ok(()),
+        }
     }
-    Ok(items)
 }
 
-fn walk(folder: &Path, items: &mut Vec<Item>) -> Result<()> {
+/// The videos of a folder, and its classes.
+fn folder(path: &Path) -> Result<(Items, Vec<String>)> {
+    let mut found = Vec::new();
+    walk(path, &mut found)?;
+    found.sort();
+    let (mut items, mut classes) = (Items::new(path.to_owned()), Classes::default());
+    let names: Vec<&Path> = found.iter().map(|found| found.strip_prefix(path).unwrap_or(found)).collect();
+    let in_classes = names.iter().all(|name| name.components().count() == 2);
+    for name in names {
+        let class = name.parent().filter(|_| in_classes).map(|class| classes.id(&class.to_string_lossy()));
+        items.push(name, class, Part::WHOLE);
+    }
+    let classes = classes.settle(&mut items);
+    Ok((items, classes))
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let mut has_images = false;
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
         if path.is_dir() {
-            walk(&path, items)?;
+            walk(&path, found)?;
         } else if is_video(&path) {
-            items.push(Item { path, label: None });
+            found.push(path);
         } else {
             has_images |= is_image(&path);
         }
     }
     if has_images {
-        items.push(Item { path: folder.to_owned(), label: None });
+        found.push(folder.to_owned());
     }
     Ok(())
 }
@@ -154,11 +149,73 @@ mod tests {
     }
 
     #[test]
-    fn lists_give_paths_and_labels() {
-        let set = open("# a set\na b.mp4 3\n\nc.mp4\nd.mp4,7\n").unwrap();
-        let item = |path: &str, label| Item { path: path.into(), label };
-        let expected = [item("/root/a b.mp4", Some(3)), item("/root/c.mp4", None), item("/root/d.mp4", Some(7))];
-        assert_eq!(set.items, expected);
+    fn lists_come_in_many_forms() {
+        let part = |start, frames| Part { start, frames };
+        let item = |path: &str, label, part| Item { path: path.into(), label, part };
+        let set =
+            open("# a set\na b.mp4 3\n\nc.mp4\nd.mp4,7\ne\t12\t4\nf 30 99 5\r\ng.mp4 0 -1 -1\nh 1.mp4  2\n").unwrap();
+        let expected = [
+            item("/root/a b.mp4", Some(3), Part::WHOLE),
+            item("/root/c.mp4", None, Part::WHOLE),
+            item("/root/d.mp4", Some(7), Part::WHOLE),
+            item("/root/e", Some(4), part(0, 12)),
+            item("/root/f", Some(5), part(30, 99)),
+            item("/root/g.mp4", None, Part::WHOLE),
+            item("/root/h 1.mp4", Some(2), Part::WHOLE),
+        ];
+        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
+        assert!(set.classes.is_empty());
+    }
+
+    #[test]
+    fn tables_are_read_by_their_header() {
+        let item = |path: &str, label, part| Item { path: path.into(), label, part };
+        let set = open("label,Video_Path,num_frames\nwave,\"a,1.mp4\",\nclap,b.mp4,40\nwave,/c.mp4,\n").unwrap();
+        let expected = [
+            item("/root/a,1.mp4", Some(1), Part::WHOLE),
+            item("/root/b.mp4", Some(0), Part { start: 0, frames: 40 }),
+            item("/c.mp4", Some(1), Part::WHOLE),
+        ];
+        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(set.classes, ["clap", "wave"]);
+        assert!(set.expect_labels(2).is_ok());
+        let error = set.expect_labels(3).unwrap_err().to_string();
+        assert!(error.contains("clap, wave") && error.contains("expected 3"), "{error}");
+        let set = open("path,class,start,frames\na.mp4,10,5,6\nb.mp4,2,,\nc.mp4,-1,,\n").unwrap();
+        let expected = [
+            item("/root/a.mp4", Some(10), Part { start: 5, frames: 6 }),
+            item("/root/b.mp4", Some(2), Part::WHOLE),
+            item("/root/c.mp4", None, Part::WHOLE),
+        ];
+        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
+        for (text, got) in [
+            ("path,start\na.mp4,soon\n", "soon"),
+            ("path,label\na.mp4\n", "1 fields, the header has 2"),
+            ("path,label\n,1\n", "line 2"),
+        ] {
+            let error = open(text).unwrap_err().to_string();
+            assert!(error.contains("list.txt, line") && error.contains(got), "{error}");
+        }
+    }
+
+    #[test]
+    fn folders_one_level_down_are_classes() {
+        let dir = tempfile::tempdir().unwrap();
+        let touch = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        };
+        ["wave/1.mp4", "clap/1.webm", "clap/2.avi", "wave/frames/1.jpg"].iter().for_each(|name| touch(name));
+        let set = Dataset::open(dir.path(), None).unwrap();
+        assert_eq!(set.classes, ["clap", "wave"]);
+        let found: Vec<(PathBuf, Option<u32>)> = set.items.iter().map(|i| (i.path, i.label)).collect();
+        let expected = [("clap/1.webm", 0), ("clap/2.avi", 0), ("wave/1.mp4", 1), ("wave/frames", 1)];
+        assert_eq!(found, expected.map(|(name, label)| (dir.path().join(name), Some(label))));
+        // One beside the folders: they are no classes.
+        touch("x.mp4");
+        let set = Dataset::open(dir.path(), None).unwrap();
+        assert!(set.classes.is_empty() && set.items.iter().all(|i| i.label.is_none()));
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub enum Error {
         /// What was looked for.
         what: String,
     },
-    /// A line of a list that is not `path label`.
-    #[error("{}, line {line}: expected `path label`, got `{got}`", path.display())]
+    /// A line of a list that is of no known form.
+    #[error("{}, line {line}: expected `path label`, `path frames label`, `path start frames label` or a CSV's row, got `{got}`", path.display())]
     List {
         /// The list.
         path: PathBuf,
@@ -39,6 +39,32 @@ pub enum Error {
         line: usize,
         /// Its text.
         got: String,
+    },
+    /// A line of an index that is none.
+    #[error("{}, line {line}: expected an entry as `mvd check-data --index` writes it, got {got}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        got: String,
+    },
+    /// Two videos that would be prepared under one name.
+    #[error("{} and {} would both become {}: expected names that differ in more than their ends", one.display(), other.display(), target.display())]
+    SameTarget {
+        /// The name.
+        target: PathBuf,
+        /// A video.
+        one: PathBuf,
+        /// Another.
+        other: PathBuf,
+    },
+    /// A file that the index knows to be unreadable.
+    #[error("{reason} (as the index says)")]
+    Known {
+        /// The reason, naming the file.
+        reason: String,
     },
     /// A video without a label that can be learned.
     #[error("{}: expected a label from 0 to {}, got {}", path.display(), classes - 1, label.map_or("none".to_owned(), |l| l.to_string()))]
@@ -48,6 +74,14 @@ pub enum Error {
         /// Its label.
         label: Option<u32>,
         /// Classes there are.
+        classes: usize,
+    },
+    /// Another number of classes than there are names of them.
+    #[error("expected {classes} classes, the data has {}: {}", names.len(), names.join(", "))]
+    Classes {
+        /// The names.
+        names: Vec<String>,
+        /// Classes expected.
         classes: usize,
     },
     /// A file that is no video that can be read here.

@@ -30,6 +30,21 @@ pub struct Position {
     pub batch: usize,
 }
 
+/// Which share of every pass is drawn, where several processes work through one set: each takes every `of`-th video of
+/// the same shuffled order, so that together they draw each once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// This process, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Shard {
+    /// All of it.
+    pub const WHOLE: Shard = Shard { rank: 0, of: 1 };
+}
+
 /// How a set is loaded.
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
@@ -47,6 +62,8 @@ pub struct LoaderConfig {
     pub max_bad: f64,
     /// Where to start.
     pub start: Position,
+    /// Which share of it.
+    pub shard: Shard,
 }
 
 /// One batch.
@@ -204,7 +221,7 @@ impl Drop for Loader {
 }
 
 fn batches(shared: &Shared) -> usize {
-    (shared.set.items.len() / shared.videos()).max(1)
+    (shared.set.items.len() / shared.config.shard.of.max(1) / shared.videos()).max(1)
 }
 
 impl Shared {
@@ -227,20 +244,21 @@ impl Shared {
 
     fn draw(&self, epoch: usize, slot: usize, resizer: &mut Resizer) -> Drawn {
         let order = self.order(epoch);
+        let slot = slot * self.config.shard.of.max(1) + self.config.shard.rank;
         let mut rng = rng(self.config.seed, epoch, slot, 1);
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
+        let configs = vec![self.config.clip; self.config.clip.repeats.max(1)];
         let mut last = None;
         for _ in 0..REPLACEMENTS {
-            let item = &self.set.items[index];
-            let path = &item.path;
-            let error = match sample::draw(path, &self.config.clip, resizer, &mut rng) {
+            let item = self.set.items.at(index);
+            let error = match sample::draw_all(&item, &configs, &self.set.index, resizer, &mut rng) {
                 Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));
                 }
                 Err(error) => error,
             };
-            self.report(path, &error)?;
+            self.report(&item.path, &error)?;
             last = Some(error);
             index = rng.random_range(0..self.set.items.len());
         }

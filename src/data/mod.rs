@@ -2,23 +2,33 @@
 //!
 //! All randomness is a function of (seed, epoch, position), so a run repeats whatever the number of threads.
 
+mod augment;
+pub mod bench;
+pub mod check;
 mod crop;
 mod dataset;
 mod error;
+mod index;
+mod items;
+mod list;
 mod loader;
 mod mask;
 pub mod mix;
+pub mod prepare;
 mod sample;
 pub mod synth;
 pub mod video;
 
+pub use augment::{NotRandAugment, RandAugment};
 pub use crop::{multi_scale, random_resized};
-pub use dataset::{Dataset, Item, Source};
+pub use dataset::{Dataset, Source};
 pub use error::{Error, Result};
-pub use loader::{Batch, Loader, LoaderConfig, Position};
+pub use index::Index;
+pub use items::{Item, Items, Part};
+pub use loader::{Batch, Loader, LoaderConfig, Position, Shard};
 pub use mask::{MaskConfig, MaskKind, Tokens};
-pub(crate) use sample::draw;
 pub use sample::{Clip, ClipConfig, View, frame_ranks};
+pub(crate) use sample::{draw, draw_all};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -6,22 +6,29 @@ use std::path::Path;
 use fast_image_resize::Resizer;
 use rand::{Rng, RngExt};
 
+use super::augment::RandAugment;
 use super::error::{Error, Result};
+use super::index::Index;
+use super::items::Item;
 use super::video::{self, Frames};
-use super::{crop, mix};
+use super::{augment, crop, mix};
 
 /// Which frames make a clip, and which part of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum View {
     /// A random start; MVD's multi-scale crop.
     Pretraining,
-    /// A random start or, by segments, a random frame of each; random resized crop, mirrored if `flip`, and in a share
-    /// `erasing` of the clips a random region filled with noise.
+    /// A random start or, by segments, a random frame of each; whole frames changed by `augment` and `jitter`, then a
+    /// random resized crop, mirrored if `flip`, and in a share `erasing` of the clips a random region filled with noise.
     Training {
         /// By segments of the whole video.
         segments: bool,
         /// Smallest share of the frame's area that is kept.
         crop_min: f64,
+        /// Operations on whole frames, the same for all of a clip.
+        augment: RandAugment,
+        /// Largest change of brightness, contrast and saturation; 0: none.
+        jitter: f64,
         /// Mirror half of the clips.
         flip: bool,
         /// Share of clips with an erased region.
@@ -57,7 +64,7 @@ pub struct ClipConfig {
     pub teacher_size: Option<usize>,
     /// Frames of the clip from one of that crop's to the next.
     pub teacher_step: usize,
-    /// Clips drawn from a video each time it is decoded.
+    /// Clips that the loader draws from a video each time it is decoded.
     pub repeats: usize,
 }
 
@@ -110,26 +117,65 @@ fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     }
 }
 
-/// Draws `config.repeats` clips of the video at `path`, of one decoding. A panic of the decoder is an error of the file.
+/// Draws a clip of the whole of one video.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
 pub(crate) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
-    let drawn = catch_unwind(AssertUnwindSafe(|| decode_and_cut(path, config, resizer, rng)));
-    drawn.unwrap_or_else(|_| Err(Error::video(path, "the decoder panicked")))
+    draw_all(&Item::of(path), &[*config], &Index::default(), resizer, rng)
 }
 
-fn decode_and_cut(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
-    let mut source = video::open(path)?;
-    let ranks: Vec<Vec<usize>> = (0..config.repeats.max(1)).map(|_| ranks(source.len(), config, rng)).collect();
-    // A frame that clips share, or that a short video repeats, is decoded once.
-    let mut distinct = ranks.concat();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let frames = source.frames(&distinct)?;
-    let picks =
-        |ranks: &[usize]| -> Vec<usize> { ranks.iter().map(|rank| distinct.partition_point(|d| d < rank)).collect() };
-    ranks.iter().map(|ranks| cut(path, &frames, &picks(ranks), config, resizer, rng)).collect()
+/// Draws a clip of a video for each of `configs`, all of one decoding. A panic of the decoder is an error of the file.
+///
+/// # Errors
+/// A video that cannot be read, naming the file.
+pub(crate) fn draw_all(
+    item: &Item,
+    configs: &[ClipConfig],
+    index: &Index,
+    resizer: &mut Resizer,
+    rng: &mut impl Rng,
+) -> Result<Vec<Clip>> {
+    let drawn = catch_unwind(AssertUnwindSafe(|| {
+        let taken = Taken::decode(item, configs, index, rng)?;
+        (0..configs.len()).map(|clip| taken.cut(clip, &configs[clip], resizer, rng)).collect()
+    }));
+    drawn.unwrap_or_else(|_| Err(Error::video(&item.path, "the decoder panicked")))
+}
+
+/// The frames that clips of one video take.
+pub(super) struct Taken<'a> {
+    path: &'a Path,
+    frames: Frames,
+    /// Of each clip, which of them.
+    picks: Vec<Vec<usize>>,
+}
+
+impl<'a> Taken<'a> {
+    /// Decodes what the clips need. A frame that they share, or that a short video repeats, is decoded once.
+    pub fn decode(item: &'a Item, configs: &[ClipConfig], index: &Index, rng: &mut impl Rng) -> Result<Taken<'a>> {
+        let Item { path, part, .. } = item;
+        let mut source = video::open_known(path, index)?;
+        let len = part.len_of(source.len());
+        if len == 0 {
+            let reason = format!("has {} frames, the list takes them from frame {}", source.len(), part.start);
+            return Err(Error::video(path, reason));
+        }
+        let clips: Vec<Vec<usize>> = configs.iter().map(|config| ranks(len, config, rng)).collect();
+        let mut distinct = clips.concat();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let in_file: Vec<usize> = distinct.iter().map(|rank| part.start as usize + rank).collect();
+        let frames = source.frames(&in_file)?;
+        let pick = |rank: &usize| distinct.partition_point(|d| d < rank);
+        let picks = clips.iter().map(|ranks| ranks.iter().map(pick).collect()).collect();
+        Ok(Taken { path, frames, picks })
+    }
+
+    /// One of the clips.
+    pub fn cut(&self, clip: usize, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Clip> {
+        cut(self.path, &self.frames, &self.picks[clip], config, resizer, rng)
+    }
 }
 
 /// One clip of the decoded frames at `picks`.
@@ -147,6 +193,11 @@ fn cut(
         View::Training { crop_min, .. } => crop::random_resized(width, height, crop_min, rng),
         View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
     };
+    let ops = match config.view {
+        View::Training { augment, jitter, .. } => [augment::draw(&augment, rng), augment::jitter(jitter, rng)].concat(),
+        View::Pretraining | View::Test { .. } => Vec::new(),
+    };
+    let mut changed = Vec::new();
     let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
         let bytes = size * size * 3;
         let mut out = vec![0; picks.iter().step_by(step).len() * bytes];
@@ -156,8 +207,13 @@ fn cut(
             match last {
                 Some((same, from)) if same == *pick => out.copy_within(from..from + bytes, at),
                 _ => {
-                    let frame = (frames.rgb[*pick].as_slice(), width, height);
-                    crop::resize(resizer, frame, region, size, &mut out[at..at + bytes])
+                    let mut rgb = &frames.rgb[*pick];
+                    if !ops.is_empty() {
+                        changed.clone_from(rgb);
+                        augment::apply(&ops, &mut changed, width, height);
+                        rgb = &changed;
+                    }
+                    crop::resize(resizer, (rgb, width, height), region, (size, size), &mut out[at..at + bytes])
                         .map_err(|e| Error::video(path, e))?;
                 }
             }
@@ -202,7 +258,15 @@ mod tests {
         assert_eq!(at(test(false, 2, 3)), [10, 13, 16, 19]);
         assert_eq!(at(test(false, 0, 1)), [5, 8, 11, 14]);
         assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 17]);
-        let drawn = at(View::Training { segments: true, crop_min: 1.0, flip: false, erasing: 0.0 });
+        let view = View::Training {
+            segments: true,
+            crop_min: 1.0,
+            augment: RandAugment::NONE,
+            jitter: 0.0,
+            flip: false,
+            erasing: 0.0,
+        };
+        let drawn = at(view);
         assert!(drawn.iter().enumerate().all(|(i, r)| (5 * i..5 * i + 5).contains(r)), "{drawn:?}");
     }
 

@@ -1,18 +1,20 @@
 //! Evaluation: multi-view tests of classifiers, probes of frozen features, pictures of what was learned.
 
+pub mod look;
 pub mod probe;
 pub mod reconstruct;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use crate::data::{ClipConfig, Item, View};
+use crate::data::{ClipConfig, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
-use crate::weights::{self, Spec, Tensors};
+use crate::weights::{self, Import, Spec, Tensors};
 use crate::{data, gpu};
 
 /// Why an evaluation ended.
@@ -96,7 +98,7 @@ pub fn ranking(shares: &[f64]) -> Vec<usize> {
 
 impl Score {
     /// The result of labelled videos.
-    pub fn of(items: &[Item], scores: &[Option<VideoScore>]) -> Score {
+    pub fn of(items: &Items, scores: &[Option<VideoScore>]) -> Score {
         let classes = scores.iter().flatten().map(|s| s.shares.len()).max().unwrap_or(0);
         let mut confusion = vec![vec![0; classes]; classes];
         let (mut first, mut five, mut count) = (0, 0, 0);
@@ -134,6 +136,28 @@ impl Evaluator {
         &self.forward.params.specs
     }
 
+    /// Builds the forward pass of a model whose head is not looked at: what `tensors` has under `select`, the rest anew.
+    ///
+    /// # Errors
+    /// Tensors of the encoder are missing or of another size; `path` is named.
+    pub fn of_encoder(
+        gpu: &Arc<Gpu>,
+        arch: &ClassifierArch,
+        tensors: Tensors,
+        select: String,
+        path: &Path,
+    ) -> Result<Evaluator, Error> {
+        let mut evaluator = Evaluator::new(gpu, arch)?;
+        let head = vec!["head.*".to_owned(), "fc_norm.*".to_owned()];
+        let allow_unexpected = vec!["*".to_owned()];
+        let rules = Import { select, drop: head.clone(), allow_missing: head, allow_unexpected, ..Import::exact() };
+        let found = weights::adopt(tensors, evaluator.specs(), &rules, path)?;
+        let mut all = weights::init(evaluator.specs(), 0);
+        all.extend(found);
+        evaluator.set_weights(&all)?;
+        Ok(evaluator)
+    }
+
     /// Takes a model's weights, all of them.
     ///
     /// # Errors
@@ -149,7 +173,7 @@ impl Evaluator {
     /// The GPU.
     pub fn scores(
         &mut self,
-        items: &[Item],
+        items: &Items,
         views: &Views,
         threads: usize,
         progress: &mut dyn FnMut(usize),
@@ -157,25 +181,32 @@ impl Evaluator {
         let per_video = views.clips * views.crops;
         let mut sums: Vec<Option<VideoScore>> =
             vec![Some(VideoScore { shares: vec![0.0; self.classes], features: vec![0.0; self.dim] }); items.len()];
-        let tasks: Vec<(usize, usize)> = (0..items.len()).flat_map(|i| (0..per_video).map(move |v| (i, v))).collect();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
         let batch = self.batch;
         std::thread::scope(|scope| {
             // Two batches decoded ahead of the GPU.
             let (sender, receiver) = bounded(2);
-            let tasks = &tasks;
             scope.spawn(move || {
-                for chunk in tasks.chunks(batch) {
-                    let one = |task: &(usize, usize)| clip(&items[task.0], views, task.1);
-                    let clips: Vec<Option<Vec<u8>>> = pool.install(|| chunk.par_iter().map(one).collect());
-                    if sender.send(clips).is_err() {
-                        break;
+                let mut pending = Vec::new();
+                // As many videos at once as there are threads, each decoded once for all of its views.
+                for first in (0..items.len()).step_by(threads.max(1)) {
+                    let videos = first..(first + threads.max(1)).min(items.len());
+                    let one = |video| clips(&items.at(video), views).into_iter().map(move |clip| (video, clip));
+                    let decoded: Vec<_> = pool.install(|| videos.into_par_iter().map(one).collect());
+                    pending.extend(decoded.into_iter().flatten());
+                    let last = first + threads.max(1) >= items.len();
+                    while pending.len() >= batch || (last && !pending.is_empty()) {
+                        let rest = pending.split_off(batch.min(pending.len()));
+                        if sender.send(std::mem::replace(&mut pending, rest)).is_err() {
+                            return;
+                        }
                     }
                 }
             });
-            for (chunk, clips) in tasks.chunks(batch).zip(receiver) {
+            for clips in receiver {
+                let (videos, clips): (Vec<usize>, Vec<_>) = clips.into_iter().unzip();
                 let scored = self.batch(&clips, views)?;
-                for ((video, _), score) in chunk.iter().zip(scored) {
+                for (video, score) in videos.iter().zip(scored) {
                     match (score, &mut sums[*video]) {
                         (Some(score), Some(sum)) => {
                             let share = 1.0 / per_video as f64;
@@ -186,7 +217,7 @@ impl Evaluator {
                         (Some(_), None) => {}
                     }
                 }
-                progress(chunk.len());
+                progress(videos.len());
             }
             Ok(sums)
         })
@@ -214,18 +245,21 @@ impl Evaluator {
     }
 }
 
-/// One view of a video; none if it cannot be read.
-fn clip(item: &Item, views: &Views, view: usize) -> Option<Vec<u8>> {
+/// All views of a video, of one decoding; none of them if it cannot be read.
+fn clips(item: &Item, views: &Views) -> Vec<Option<Vec<u8>>> {
     let Views { frames, stride, size, segments, clips, crops } = *views;
-    let view = View::Test { segments, clip: view / crops, clips, crop: view % crops, crops };
-    let config = ClipConfig { view, ..ClipConfig::pretraining(frames, stride, size) };
+    let config = |view| {
+        let view = View::Test { segments, clip: view / crops, clips, crop: view % crops, crops };
+        ClipConfig { view, ..ClipConfig::pretraining(frames, stride, size) }
+    };
+    let configs: Vec<ClipConfig> = (0..clips * crops).map(config).collect();
     // Tests draw nothing at random.
     let mut rng = data::rng(0, 0, 0, 0);
-    match data::draw(&item.path, &config, &mut Resizer::new(), &mut rng) {
-        Ok(clips) => clips.into_iter().next().map(|c| c.frames),
+    match data::draw_all(item, &configs, &Index::default(), &mut Resizer::new(), &mut rng) {
+        Ok(clips) => clips.into_iter().map(|clip| Some(clip.frames)).collect(),
         Err(error) => {
             log::warn!("not counted: {error}");
-            None
+            vec![None; configs.len()]
         }
     }
 }
@@ -235,10 +269,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn views_of_one_decoding_are_those_of_their_own() {
+        let item = Item::of("assets/clips/high_bframes.mp4");
+        let views = Views { frames: 4, stride: 3, size: 32, segments: false, clips: 3, crops: 3 };
+        let all = clips(&item, &views);
+        assert_eq!(all.len(), 9);
+        for (index, clip) in all.iter().enumerate() {
+            let view = View::Test { segments: false, clip: index / 3, clips: 3, crop: index % 3, crops: 3 };
+            let config = ClipConfig { view, ..ClipConfig::pretraining(4, 3, 32) };
+            let alone =
+                data::draw_all(&item, &[config], &Index::default(), &mut Resizer::new(), &mut data::rng(0, 0, 0, 0))
+                    .unwrap();
+            assert_eq!(clip.as_ref(), Some(&alone[0].frames), "view {index}");
+            assert!(all[..index].iter().all(|other| other != clip), "view {index} is another's");
+        }
+        assert_eq!(clips(&Item::of("assets/clips/audio_only.mp4"), &views), vec![None; 9]);
+    }
+
+    #[test]
     fn scores_count_labels_and_places() {
-        let item = |label| Item { path: "x".into(), label: Some(label) };
+        let item = |label| Item { label: Some(label), ..Item::of("x") };
         let score = |shares: &[f64]| Some(VideoScore { shares: shares.to_vec(), features: vec![] });
-        let items = [item(0), item(1), item(2), item(1)];
+        let items: Items = [0, 1, 2, 1].map(item).into_iter().collect();
         let scores = [score(&[0.9, 0.1, 0.0]), score(&[0.9, 0.1, 0.0]), score(&[0.1, 0.2, 0.7]), None];
         let got = Score::of(&items, &scores);
         assert!((got.top1 - 200.0 / 3.0).abs() < 1e-9 && got.top5 == 100.0 && got.unread == 1, "{got:?}");

@@ -12,21 +12,9 @@ use crate::model::Grid;
 use crate::model::encoder::Family;
 use crate::model::pixels::PixelArch;
 use crate::op::patch::{DEVIATION, MEAN};
+use crate::picture::{Picture, sheet};
 use crate::weights::{self, Import, Tensors};
 
-/// Pictures side by side: a column a frame, rows of the frame, what the model saw, what it made of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sheet {
-    /// Pixels a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// (height, width, 3)
-    pub rgb: Vec<u8>,
-}
-
-/// Pixels between pictures.
-const GAP: usize = 2;
 /// Grey of masked patches.
 const HIDDEN: u8 = 96;
 
@@ -41,7 +29,8 @@ pub struct Shown {
     pub seed: u64,
 }
 
-/// Frames of a video, masked and reconstructed by a pixel model (its checkpoint's tensors are in `tensors`).
+/// Frames of a video, masked and reconstructed by a pixel model (its checkpoint's tensors are in `tensors`): a column a
+/// frame, rows of the frame, what the model saw, what it made of it.
 ///
 /// # Errors
 /// A video that cannot be read, tensors that do not fit, the GPU.
@@ -52,7 +41,7 @@ pub fn reconstruct(
     tensors: Tensors,
     video: &Path,
     shown: Shown,
-) -> Result<Sheet, Error> {
+) -> Result<Picture, Error> {
     let images = arch.family == Family::Mae;
     let arch = PixelArch { batch: if images { shown.images } else { 1 }, accumulate: 1, ..arch.clone() };
     let Grid { frames, size, .. } = arch.grid;
@@ -63,25 +52,16 @@ pub fn reconstruct(
     let clip = data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames;
 
     let mut rec = Recorder::new(gpu.caps().clone());
-    let step = arch.record(&mut rec, |_, _| (1.0, true))?;
-    step.outputs.iter().for_each(|(_, tensor)| rec.keep(*tensor));
+    let forward = arch.record_forward(&mut rec)?;
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
-    let tensors = weights::adopt(tensors, &step.params.specs, &Import::exact(), Path::new("the checkpoint"))?;
-    engine.write_params(step.params.set, Arena::Weight, |name| tensors.get(name).map(|t| t.data.as_slice()))?;
-    engine.write_bytes(step.frames, &clip)?;
+    let tensors = weights::adopt(tensors, &forward.params.specs, &Import::exact(), Path::new("the checkpoint"))?;
+    engine.write_params(forward.params.set, Arena::Weight, |name| tensors.get(name).map(|t| t.data.as_slice()))?;
+    engine.write_bytes(forward.frames, &clip)?;
     let lists: Vec<data::Tokens> = (0..arch.batch).map(|_| mask.draw(&mut rng)).collect();
-    if let Some(masking) = step.masking {
-        let all = |of: fn(&data::Tokens) -> &[u32]| lists.iter().flat_map(|l| of(l).to_vec()).collect::<Vec<u32>>();
-        masking.write(&engine, &all(|l| &l.visible), &all(|l| &l.masked))?;
-    }
-    engine.run(Phase::Begin, &StepValues::default())?;
+    let all = |of: fn(&data::Tokens) -> &[u32]| lists.iter().flat_map(|l| of(l).to_vec()).collect::<Vec<u32>>();
+    forward.masking.write(&engine, &all(|l| &l.visible), &all(|l| &l.masked))?;
     engine.run(Phase::Micro, &StepValues::default())?;
-    let mut predicted = Vec::new();
-    for (name, tensor) in &step.outputs {
-        if *name == "prediction" {
-            predicted = engine.read(*tensor)?;
-        }
-    }
+    let predicted = engine.read(forward.prediction)?;
 
     let (mut hidden, mut made) = (clip.clone(), clip.clone());
     let masked = lists.iter().enumerate().flat_map(|(b, l)| l.masked.iter().map(move |token| (b, *token as usize)));
@@ -131,20 +111,6 @@ fn levels(clip: &[u8], places: &[usize], whole: bool, patch: &[f32]) -> Vec<u8> 
     patch.iter().enumerate().map(level).collect()
 }
 
-/// Rows of `count` square pictures each.
-fn sheet(rows: &[&[u8]], count: usize, size: usize) -> Sheet {
-    let (width, height) = (count * (size + GAP) + GAP, rows.len() * (size + GAP) + GAP);
-    let mut rgb = vec![255; 3 * width * height];
-    for (r, row) in rows.iter().enumerate() {
-        for (i, line) in row.chunks_exact(3 * size).enumerate() {
-            let (column, y) = (i / size, i % size);
-            let at = 3 * ((GAP + r * (size + GAP) + y) * width + GAP + column * (size + GAP));
-            rgb[at..at + 3 * size].copy_from_slice(line);
-        }
-    }
-    Sheet { width, height, rgb }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,9 +134,5 @@ mod tests {
             let back = levels(&clip, &places, whole, &target);
             assert_eq!(back, places.iter().map(|p| clip[*p]).collect::<Vec<_>>(), "{whole}");
         }
-        let sheet = sheet(&[&clip], 2, 8);
-        assert_eq!((sheet.width, sheet.height), (22, 12));
-        let at = 3 * (2 * 22 + 12);
-        assert_eq!(sheet.rgb[at..at + 3], clip[8 * 8 * 3..8 * 8 * 3 + 3]);
     }
 }

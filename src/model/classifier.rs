@@ -33,6 +33,8 @@ pub struct ClassifierArch {
     pub head_dropout: f64,
     /// Factor of the head's initial weights.
     pub init_scale: f64,
+    /// Decay of an average of the weights over steps; 0: none is kept.
+    pub ema: f64,
     /// What the head's norm adds to the variance: 1e-6, but 1e-5 in `transformers`.
     pub eps: f32,
     /// How clips are given.
@@ -117,10 +119,11 @@ impl ClassifierArch {
         let mut drops = DropPaths::default();
         let (_, logits) = net.forward(rec, frames, self, (self.drop_path, self.head_dropout), &mut drops)?;
         cross_entropy::forward(rec, logits, labels, 1.0 / self.accumulate as f32, scalars, scalars::LOSS);
-        finish(rec, &params, scalars, group);
+        let average = finish(rec, &params, scalars, self.ema, group);
         Ok(Step {
             params,
             frozen: Vec::new(),
+            average,
             frames,
             image_frames: None,
             masking: None,

@@ -110,10 +110,11 @@ impl DistillArch {
             outputs.push((if name == "image" { "image_teacher" } else { "video_teacher" }, target));
             losses.push(term);
         }
-        finish(rec, &student, scalars, group);
+        let average = finish(rec, &student, scalars, 0.0, group);
         Ok(Step {
             params: student,
             frozen,
+            average,
             frames,
             image_frames,
             masking: Some(masking),

@@ -120,35 +120,64 @@ impl Autoencoder {
     }
 }
 
+/// A recorded forward pass.
+pub struct PixelForward {
+    /// The parameters, frozen.
+    pub params: Params,
+    /// The clips, see [`Pixels`].
+    pub frames: Tensor,
+    /// Which tokens are seen.
+    pub masking: Masking,
+    /// What is made of the others, (B, M, P).
+    pub prediction: Tensor,
+}
+
 impl PixelArch {
+    fn forward(&self, rec: &mut Recorder, trainable: bool) -> Result<PixelForward> {
+        rec.set_phase(Phase::Micro);
+        let frames = self.pixels.input(rec, self.batch, &self.grid);
+        let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
+        let mut params = Params::new(rec, "autoencoder", trainable);
+        let net = Autoencoder::declare(rec, &mut params, self);
+        let patches = self.pixels.cut(rec, frames, Some(masking.visible), self.cut());
+        let prediction = net.forward(rec, patches, &masking, self)?;
+        Ok(PixelForward { params, frames, masking, prediction })
+    }
+
+    fn cut(&self) -> Cut {
+        Cut { tubelet: self.grid.tubelet, patch: self.grid.patch, frame_step: 1 }
+    }
+
+    /// Records the forward pass alone.
+    ///
+    /// # Errors
+    /// A width that a position table cannot be split for.
+    pub fn record_forward(&self, rec: &mut Recorder) -> Result<PixelForward> {
+        let forward = self.forward(rec, false)?;
+        rec.keep(forward.prediction);
+        Ok(forward)
+    }
+
     /// Records forward and backward of a micro-batch and the update; `group` as for [`finish`].
     ///
     /// # Errors
     /// A width that a position table cannot be split for.
     pub fn record(&self, rec: &mut Recorder, group: impl Fn(&str, &[usize]) -> (f32, bool)) -> Result<Step> {
-        rec.set_phase(Phase::Micro);
-        let frames = self.pixels.input(rec, self.batch, &self.grid);
-        let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
+        let PixelForward { params, frames, masking, prediction } = self.forward(rec, true)?;
         let scalars = scalars::declare(rec);
-        let mut params = Params::new(rec, "autoencoder", true);
-        let net = Autoencoder::declare(rec, &mut params, self);
-        let cut = Cut { tubelet: self.grid.tubelet, patch: self.grid.patch, frame_step: 1 };
-
-        let hidden = self.pixels.cut(rec, frames, Some(masking.masked), cut);
+        let hidden = self.pixels.cut(rec, frames, Some(masking.masked), self.cut());
         let normalise = if self.family == Family::Mae { Normalise::Whole } else { Normalise::PerColour };
         let target = patch_target::forward(rec, hidden, normalise);
         let target = rec.reshape(target, &[self.batch, self.masked, self.grid.patch_len()]);
-
-        let patches = self.pixels.cut(rec, frames, Some(masking.visible), cut);
-        let prediction = net.forward(rec, patches, &masking, self)?;
         let index = every(rec, self.batch, self.masked);
         let scale = 1.0 / self.accumulate as f32;
         let args = LossArgs { kind: LossKind::L2, weight: 1.0, scale, scalars, slot: scalars::LOSS };
         loss::forward(rec, prediction, target, index, args);
-        finish(rec, &params, scalars, group);
+        let average = finish(rec, &params, scalars, 0.0, group);
         Ok(Step {
             params,
             frozen: Vec::new(),
+            average,
             frames,
             image_frames: None,
             masking: Some(masking),

@@ -4,6 +4,7 @@ use super::arch::Grid;
 use super::block::DropPath;
 use super::params::Params;
 use crate::gpu::{self, Dtype, Engine, Phase, Recorder, Tensor};
+use crate::op::ema::{self, Average};
 use crate::op::patch::{self, Cut};
 use crate::op::{adamw, grad_norm};
 
@@ -98,6 +99,8 @@ pub struct Step {
     pub params: Params,
     /// Models that do not.
     pub frozen: Vec<Frozen>,
+    /// Averages of the parameters that learn, where they are kept.
+    pub average: Option<Average>,
     /// The clips, see [`Pixels`].
     pub frames: Tensor,
     /// An image teacher's own frames `(B, T / tubelet, h, w, 3)`, where it takes another size.
@@ -116,10 +119,17 @@ pub struct Step {
     pub outputs: Vec<(&'static str, Tensor)>,
 }
 
-/// Ends a recording: the backward pass, the clearing of what micro-batches accumulate, gradient norm and AdamW.
+/// Ends a recording: the backward pass, the clearing of what micro-batches accumulate, gradient norm, AdamW, and, over a
+/// `decay` of 0, averages of the weights.
 ///
 /// `group` gives a parameter's (name, shape) factor of the learning rate and whether weight decay applies.
-pub fn finish(rec: &mut Recorder, params: &Params, scalars: Tensor, group: impl Fn(&str, &[usize]) -> (f32, bool)) {
+pub fn finish(
+    rec: &mut Recorder,
+    params: &Params,
+    scalars: Tensor,
+    decay: f64,
+    group: impl Fn(&str, &[usize]) -> (f32, bool),
+) -> Option<Average> {
     rec.backward();
     rec.set_phase(Phase::Begin);
     rec.clear(scalars);
@@ -129,5 +139,8 @@ pub fn finish(rec: &mut Recorder, params: &Params, scalars: Tensor, group: impl 
     rec.set_phase(Phase::Update);
     grad_norm::record(rec, params.set, scalars);
     adamw::record(rec, params.set, scalars, group);
+    let average = (decay > 0.0).then(|| ema::record(rec, params.set, decay));
+    adamw::canary(rec, scalars);
     rec.keep(scalars);
+    average
 }

@@ -8,7 +8,7 @@ use super::check::Case;
 use super::scalars;
 use crate::gpu::{ALIGN_WORDS, HostNode, ParamSet, Phase, Recorder, Tensor, grid};
 
-/// Records the update of a set and the step's canary; `rule` gives a parameter's (name, shape) its lr scale and
+/// Records the update of a set; `rule` gives a parameter's (name, shape) its lr scale and
 /// whether it decays.
 pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor, rule: impl Fn(&str, &[usize]) -> (f32, bool)) {
     let chunks = rec.chunks(set);
@@ -39,6 +39,10 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor, rule: impl Fn(
             .u32("clip_slot", scalars::CLIP_SCALE)
             .groups(grid(len.div_ceil(4 * 64)));
     }
+}
+
+/// Records the step's canary, to be its last dispatch.
+pub fn canary(rec: &mut Recorder, scalars: Tensor) {
     rec.node("canary", &[], &[scalars], 0.0, |h| h.outputs[0][scalars::CANARY] = f64::from(h.step.step));
     rec.dispatch("adamw", "canary").bind("written", scalars).u32("canary_slot", scalars::CANARY).groups([1; 3]);
 }
@@ -72,6 +76,7 @@ pub fn cases() -> Vec<Case> {
         let set = rig.set();
         super::grad_norm::record(&mut rig.rec, set, scalars);
         record(&mut rig.rec, set, scalars, |name, shape| (if name == "c" { 0.5 } else { 1.0 }, shape.len() > 1));
+        canary(&mut rig.rec, scalars);
         scalars
     })]
 }

@@ -12,6 +12,7 @@ pub mod check;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod ema;
 pub mod gelu;
 pub mod grad_norm;
 pub mod layer_norm;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<check::Case> {
         attention::cases(),
         cross_entropy::cases(),
         dropout::cases(),
+        ema::cases(),
         layer_norm::cases(),
         linear::cases(),
         loss::cases(),

@@ -2,10 +2,11 @@
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, SaveConfig};
+use crate::data::RandAugment;
 use crate::model::Vit;
 
-const MVD: &str = "ruiwang2021/mvd, scripts, FINETUNE.md, MODEL_ZOO.md; RandAugment is not applied here yet";
-const VIDEOMAE: &str = "MCG-NJU/VideoMAE, scripts, MODEL_ZOO.md; RandAugment is not applied here yet";
+const MVD: &str = "ruiwang2021/mvd, scripts, FINETUNE.md, MODEL_ZOO.md";
+const VIDEOMAE: &str = "MCG-NJU/VideoMAE, scripts, MODEL_ZOO.md";
 
 /// The base learning rate, batch and epochs of a recipe.
 fn tuned(lr: f64, batch: usize, epochs: usize, c: FinetuneConfig) -> FinetuneConfig {
@@ -115,6 +116,8 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         sampling: Sampling::Dense,
         repeats: 2,
         crop_min: 0.08,
+        augment: RandAugment::PUBLISHED,
+        color_jitter: 0.0,
         flip: true,
         erasing: 0.25,
         mixup: 0.8,
@@ -124,6 +127,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         drop_path: 0.1,
         head_dropout: 0.0,
         init_scale: 0.001,
+        ema: 0.0,
         test_clips: 5,
         test_crops: 3,
         seed: 0,
@@ -146,6 +150,7 @@ fn tiny() -> FinetuneConfig {
         repeats: 1,
         // Shapes, speeds and directions are labels: nothing is cut, scaled or mirrored.
         crop_min: 1.0,
+        augment: RandAugment::NONE,
         flip: false,
         erasing: 0.0,
         mixup: 0.0,

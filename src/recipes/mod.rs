@@ -108,6 +108,7 @@ fn k400() -> DataConfig {
     DataConfig {
         path: Default::default(),
         root: Default::default(),
+        index: Default::default(),
         frames: 16,
         stride: 4,
         tubelet: 2,

@@ -133,6 +133,7 @@ impl Config {
             drop_path: 0.0,
             head_dropout: 0.0,
             init_scale: 1.0,
+            ema: 0.0,
             eps: EPS,
             pixels: Pixels::Normalized,
         }

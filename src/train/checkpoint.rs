@@ -16,6 +16,8 @@ use crate::weights::{self, Tensors};
 const TEMPORARY: &str = ".tmp-";
 const ASIDE: &str = ".tmp-config.toml";
 const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
+const EMA: &str = "ema.safetensors";
+const BEST: &str = "best.safetensors";
 
 /// Where a run stands, beside its tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,20 @@ pub struct Checkpoint {
     pub weights: Tensors,
     /// AdamW's moments: `exp_avg.NAME` and `exp_avg_sq.NAME`.
     pub optimizer: Tensors,
+    /// The weights' average over steps, where one is kept.
+    pub ema: Option<Tensors>,
+}
+
+/// Which weights of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Which {
+    /// Those of the newest checkpoint.
+    #[default]
+    Newest,
+    /// Their average over steps.
+    Ema,
+    /// Those that validated best, averaged or not.
+    Best,
 }
 
 /// A run directory cannot be used.
@@ -245,11 +261,11 @@ impl RunDir {
     }
 
     fn write(&self, folder: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
-        let Checkpoint { weights, optimizer, state } = checkpoint;
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let Checkpoint { weights, optimizer, ema, state } = checkpoint;
+        let metadata = metadata();
         let json = serde_json::to_vec_pretty(state).map_err(|e| io("encode", folder)(e.into()))?;
         let size = |tensors| weights::encoded_size(tensors, &metadata);
-        let needed = size(weights) + size(optimizer) + json.len() as u64;
+        let needed = size(weights) + size(optimizer) + ema.as_ref().map_or(0, size) + json.len() as u64;
         let older: Vec<usize> = self.survey()?.0.into_keys().collect();
         let failed = |doing: &'static str, path: &Path, error: std::io::Error| match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
@@ -262,7 +278,8 @@ impl RunDir {
         }
         self.disk.create_dir(folder).map_err(|e| failed("create", folder, e))?;
         let [weights_file, optimizer_file, state_file] = FILES.map(|file| folder.join(file));
-        for (file, tensors) in [(weights_file, weights), (optimizer_file, optimizer)] {
+        let ema = ema.iter().map(|ema| (folder.join(EMA), ema));
+        for (file, tensors) in [(weights_file, weights), (optimizer_file, optimizer)].into_iter().chain(ema) {
             let written = self.disk.write(&file, |out| weights::write_to(out, tensors, &metadata));
             written.map_err(|e| failed("write", &file, e))?;
         }
@@ -271,12 +288,41 @@ impl RunDir {
         self.disk.sync_dir(folder).map_err(|e| failed("sync", folder, e))
     }
 
+    /// Keeps these weights as the best so far, with the step and score as metadata: under the name there is always one
+    /// whole file, the old or the new.
+    ///
+    /// # Errors
+    /// The disk is full or refuses; the old file is left as it is.
+    pub fn save_best(&self, weights: &Tensors, step: usize, score: f64) -> Result<PathBuf, Error> {
+        let (path, mut metadata) = (self.path.join(BEST), metadata());
+        metadata.extend([("step".to_owned(), step.to_string()), ("score".to_owned(), score.to_string())]);
+        weights::save(&path, weights, &metadata)?;
+        Ok(path)
+    }
+
+    /// The weights that a run is looked at by.
+    ///
+    /// # Errors
+    /// It has none of them.
+    pub fn weights(&self, which: Which) -> Result<PathBuf, Error> {
+        let (path, reason) = match which {
+            Which::Newest => return Ok(self.latest()?.join(FILES[0])),
+            Which::Ema => (self.latest()?.join(EMA), "the run keeps no average of its weights (--ema)"),
+            Which::Best => (self.path.join(BEST), "no validation yet has kept its best weights"),
+        };
+        if path.exists() { Ok(path) } else { Err(Error::Malformed { path, reason: format!("not there: {reason}") }) }
+    }
+
     /// Removes a checkpoint so that a kill never leaves part of it under its name.
     fn discard(&self, path: &Path) -> Result<(), Error> {
         let aside = path.with_file_name(format!("{TEMPORARY}old-{}", name(path)));
         self.disk.rename(path, &aside).map_err(io("rename away", path))?;
         self.disk.remove_dir(&aside).map_err(io("remove", &aside))
     }
+}
+
+fn metadata() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_owned(), "pt".to_owned())])
 }
 
 fn name(path: &Path) -> String {
@@ -299,7 +345,9 @@ fn examine(path: &Path) -> Result<usize, String> {
     if state.step != step {
         return Err(format!("state.json: expected step {step}, got {}", state.step));
     }
-    FILES[..2].iter().try_for_each(|file| weights::check(&path.join(file))).map_err(|e| e.to_string())?;
+    let ema = Some(EMA).filter(|ema| path.join(ema).exists());
+    let mut tensors = FILES[..2].iter().copied().chain(ema);
+    tensors.try_for_each(|file| weights::check(&path.join(file))).map_err(|e| e.to_string())?;
     Ok(step)
 }
 
@@ -314,7 +362,9 @@ impl Checkpoint {
         let state = serde_json::from_str(&text).map_err(|e| Error::Malformed { path, reason: e.to_string() })?;
         let weights = weights::load(folder.join("weights.safetensors"))?;
         let optimizer = weights::load(folder.join("optimizer.safetensors"))?;
-        Ok(Checkpoint { state, weights, optimizer })
+        let ema = folder.join(EMA);
+        let ema = ema.exists().then(|| weights::load(ema)).transpose()?;
+        Ok(Checkpoint { state, weights, optimizer, ema })
     }
 }
 

@@ -13,6 +13,7 @@ fn checkpoint(step: usize) -> Checkpoint {
     Checkpoint {
         weights: tensors(&["norm.weight", "blocks.0.attn.q_bias"]),
         optimizer: tensors(&["exp_avg.norm.weight", "exp_avg_sq.norm.weight"]),
+        ema: None,
         state: State { step, position: Position { epoch: 1, batch: 5 } },
     }
 }
@@ -40,6 +41,27 @@ fn round_trip_and_equal_bytes() {
     assert_eq!(names(&path), ["optimizer.safetensors", "state.json", "weights.safetensors"]);
     let (run, config) = RunDir::open(run.path()).unwrap();
     assert_eq!((config.as_str(), run.latest().unwrap()), ("x = 1\n", path));
+}
+
+#[test]
+fn averages_and_the_best_are_kept_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::create(dir.path(), "").unwrap();
+    let averaged = Checkpoint { ema: Some(checkpoint(7).weights), ..checkpoint(10) };
+    let path = run.save(&averaged, 2, 0).unwrap();
+    assert_eq!(Checkpoint::load(&path).unwrap(), averaged);
+    assert_eq!(run.weights(Which::Ema).unwrap(), path.join("ema.safetensors"));
+    assert!(run.weights(Which::Best).unwrap_err().to_string().contains("best.safetensors: not there"));
+    for score in [50.0, 75.0] {
+        run.save_best(&checkpoint(score as usize).weights, 10, score).unwrap();
+    }
+    assert_eq!(weights::load(run.weights(Which::Best).unwrap()).unwrap(), checkpoint(75).weights);
+    assert_eq!(names(dir.path()), ["best.safetensors", "checkpoints", "config.toml"]);
+    // A cut average makes the checkpoint none.
+    std::fs::write(path.join("ema.safetensors"), "cut").unwrap();
+    assert!(run.latest().is_err());
+    run.save(&checkpoint(20), 2, 0).unwrap();
+    assert!(run.weights(Which::Ema).unwrap_err().to_string().contains("keeps no average"));
 }
 
 #[test]

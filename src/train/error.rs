@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::checkpoint;
-use crate::config::Problems;
+use crate::config::{ParseError, Problems};
 use crate::{data, eval, gpu, weights};
 
 /// Why a run ended before its time.
@@ -27,6 +27,18 @@ pub enum Error {
     /// The run directory.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
+    /// A config's text.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A config that cannot be written down.
+    #[error("the configuration cannot be written down: {0}")]
+    Unwritable(#[from] toml::ser::Error),
+    /// Another run is there.
+    #[error("{} holds a run of another configuration; remove it or name another place", path.display())]
+    Other {
+        /// Its directory.
+        path: PathBuf,
+    },
     /// The log.
     #[error("cannot write the log in {}: {source}", path.display())]
     Log {

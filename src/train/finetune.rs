@@ -33,6 +33,7 @@ pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
         drop_path: config.drop_path,
         head_dropout: config.head_dropout,
         init_scale: config.init_scale,
+        ema: config.ema,
         eps: EPS,
         pixels: Pixels::Bytes,
     })
@@ -87,9 +88,13 @@ impl Task for Finetuning<'_> {
         Ok(tensors)
     }
 
-    fn validate(&mut self, weights: &dyn Fn() -> Result<Tensors, Error>) -> Result<Vec<(&'static str, f64)>, Error> {
+    fn validates(&self) -> bool {
+        self.val.is_some()
+    }
+
+    fn validate(&mut self, weights: &Tensors) -> Result<Vec<(&'static str, f64)>, Error> {
         let Some((set, evaluator)) = &mut self.val else { return Ok(Vec::new()) };
-        evaluator.set_weights(&weights()?)?;
+        evaluator.set_weights(weights)?;
         let views = views(self.config, 1, 1);
         let scores = evaluator.scores(&set.items, &views, self.config.data.threads, &mut |_| {})?;
         let Score { top1, top5, .. } = Score::of(&set.items, &scores);
@@ -116,8 +121,8 @@ pub fn train(
         set.expect_labels(config.classes)?;
         Some((set, Evaluator::new(gpu, &arch)?))
     };
-    let FinetuneConfig { crop_min, flip, erasing, sampling, repeats, .. } = *config;
-    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, flip, erasing };
+    let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
+    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, augment, jitter, flip, erasing };
     let data = &config.data;
     let job = Job {
         data,

@@ -28,6 +28,30 @@ pub struct StepRecord {
     pub weight_decay: f64,
 }
 
+/// What a validation found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Step after which it was made.
+    pub step: usize,
+    /// Its numbers by name: `top1`, `top5`, and with `ema_` before it the same of the averaged weights.
+    #[serde(flatten)]
+    pub values: BTreeMap<String, f64>,
+}
+
+/// The whole lines of a run's `log.jsonl` or `validation.jsonl`; none if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or a line before its last is no record.
+pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text?,
+    };
+    // What is being written has no end of line yet.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
 /// The open log of a run.
 pub struct RunLog {
     lines: File,
@@ -95,15 +119,13 @@ impl RunLog {
         self.event(r.step, terms.chain(others))
     }
 
-    /// Appends what a validation after step `step` found, to `validation.jsonl` and as `val/NAME`.
+    /// Appends what a validation found, to `validation.jsonl` and as `val/NAME`.
     ///
     /// # Errors
     /// The files cannot be written to.
-    pub fn validation(&mut self, step: usize, found: &[(&str, f64)]) -> io::Result<()> {
-        let mut object = serde_json::Map::from_iter([("step".to_owned(), step.into())]);
-        object.extend(found.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
-        writeln!(self.validations, "{}", serde_json::Value::Object(object))?;
-        self.event(step, found.iter().map(|(name, value)| (format!("val/{name}"), *value)))
+    pub fn validation(&mut self, found: &Validation) -> io::Result<()> {
+        writeln!(self.validations, "{}", serde_json::to_string(found)?)?;
+        self.event(found.step, found.values.iter().map(|(name, value)| (format!("val/{name}"), *value)))
     }
 
     fn event(&mut self, step: usize, scalars: impl Iterator<Item = (String, f64)>) -> io::Result<()> {

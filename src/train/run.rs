@@ -9,12 +9,12 @@ use rand::RngExt;
 
 use super::checkpoint::{Checkpoint, RunDir, State};
 use super::error::Error;
-use super::log::{RunLog, StepRecord};
+use super::log::{self, RunLog, StepRecord, Validation};
 use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, Position};
-use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
+use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position, Shard};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::step::Step;
 use crate::op::scalars;
 use crate::weights::{self, HostTensor, Import, Tensors};
@@ -85,12 +85,18 @@ pub trait Task {
         Ok(weights::init(&step.params.specs, seed))
     }
 
-    /// Looks at the weights after a pass over the set; what it finds is logged under its names.
+    /// Looks at weights after a pass over the set; what it finds is logged under its names. Those of the largest `top1`
+    /// are kept.
     ///
     /// # Errors
     /// Whatever ends the run.
-    fn validate(&mut self, _weights: &dyn Fn() -> Result<Tensors, Error>) -> Result<Vec<(&'static str, f64)>, Error> {
+    fn validate(&mut self, _weights: &Tensors) -> Result<Vec<(&'static str, f64)>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Whether `validate` does anything.
+    fn validates(&self) -> bool {
+        false
     }
 }
 
@@ -105,6 +111,8 @@ struct Run<'a> {
     /// Steps submitted whose losses were not yet read.
     pending: VecDeque<StepRecord>,
     last: Option<StepRecord>,
+    /// The best score of a validation so far.
+    best: f64,
     /// When the session's first step began, and how many it has finished.
     clock: Instant,
     finished: usize,
@@ -131,7 +139,11 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let Job { data, optim, save, seed, .. } = *job;
-    let set = Arc::new(Dataset::open(&data.path, root(data))?);
+    let mut set = Dataset::open(&data.path, root(data))?;
+    if !data.index.as_os_str().is_empty() {
+        set.index = Index::read(&data.index)?;
+    }
+    let set = Arc::new(set);
     if let Some(mix) = &job.mix {
         set.expect_labels(mix.classes)?;
     }
@@ -144,6 +156,7 @@ pub fn train(
         threads: data.threads,
         max_bad: data.max_bad,
         start: state.position,
+        shard: Shard::WHOLE,
     };
     let mut loader = Loader::new(Arc::clone(&set), config);
     let (total, warmup) = steps(optim, loader.batches());
@@ -153,7 +166,11 @@ pub fn train(
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
     match from {
-        None => write(&engine, step.params.set, Arena::Weight, &task.start(&step, seed)?, "")?,
+        None => {
+            let tensors = task.start(&step, seed)?;
+            write(&engine, step.params.set, Arena::Weight, &tensors, "")?;
+            write_average(&engine, &step, &tensors)?;
+        }
         Some(from) => restore(&mut engine, &step, from)?,
     }
 
@@ -166,6 +183,7 @@ pub fn train(
     ];
     reporter.start(total, state.step, &facts);
     let log = RunLog::open(run.path(), state.step).map_err(|e| log_error(run, e))?;
+    let best = best(run).map_err(|e| log_error(run, e))?;
     let mut run = Run {
         job,
         engine,
@@ -176,6 +194,7 @@ pub fn train(
         run,
         pending: VecDeque::new(),
         last: None,
+        best,
         clock: Instant::now(),
         finished: 0,
     };
@@ -202,6 +221,18 @@ pub fn train(
     Ok(Outcome { checkpoint, last: run.last, bad_files: loader.bad_files() })
 }
 
+/// What a validation is judged by.
+const SCORE: &str = "top1";
+/// Before the names of what was found of the averaged weights.
+const AVERAGED: &str = "ema_";
+
+/// The best score of the run's validations.
+fn best(run: &RunDir) -> std::io::Result<f64> {
+    let all: Vec<Validation> = log::read(&run.path().join("validation.jsonl"))?;
+    let scores = all.iter().flat_map(|v| &v.values).filter(|(name, _)| name.trim_start_matches(AVERAGED) == SCORE);
+    Ok(scores.map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max))
+}
+
 /// Where a list's relative paths start, if not at the list's folder.
 pub(super) fn root(data: &DataConfig) -> Option<&Path> {
     (!data.root.as_os_str().is_empty()).then_some(data.root.as_path())
@@ -223,18 +254,27 @@ pub(super) fn write(
     Ok(engine.write_params(set, arena, find)?)
 }
 
+/// Writes the averages of the weights, if they are kept.
+fn write_average(engine: &Engine, step: &Step, tensors: &Tensors) -> Result<(), Error> {
+    let Some(average) = &step.average else { return Ok(()) };
+    Ok(average.write(engine, |name| tensors.get(name).map(|t| t.data.as_slice()))?)
+}
+
 fn restore(engine: &mut Engine, step: &Step, from: Checkpoint) -> Result<(), Error> {
     let set = step.params.set;
-    let file = Path::new("the checkpoint's weights.safetensors");
-    let tensors = weights::adopt(from.weights, &step.params.specs, &Import::exact(), file)?;
-    write(engine, set, Arena::Weight, &tensors, "")?;
+    let adopt = |tensors, file: &str| {
+        weights::adopt(tensors, &step.params.specs, &Import::exact(), &Path::new("the checkpoint").join(file))
+    };
+    write(engine, set, Arena::Weight, &adopt(from.weights, "weights.safetensors")?, "")?;
+    if step.average.is_some() {
+        write_average(engine, step, &adopt(from.ema.unwrap_or_default(), "ema.safetensors")?)?;
+    }
     write(engine, set, Arena::Moment1, &from.optimizer, "exp_avg.")?;
     write(engine, set, Arena::Moment2, &from.optimizer, "exp_avg_sq.")
 }
 
-fn read(engine: &mut Engine, set: ParamSet, arena: Arena, prefix: &str) -> Result<Tensors, Error> {
-    let params = engine.read_params(set, arena)?;
-    Ok(params.into_iter().map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data })).collect())
+fn named(params: Vec<NamedValues>, prefix: &str) -> Tensors {
+    params.into_iter().map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data })).collect()
 }
 
 impl Run<'_> {
@@ -330,25 +370,45 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn read(&mut self, arena: Arena, prefix: &str) -> Result<Tensors, Error> {
+        Ok(named(self.engine.read_params(self.step.params.set, arena)?, prefix))
+    }
+
+    fn read_average(&mut self) -> Result<Option<Tensors>, Error> {
+        let averages = self.step.average.as_ref().map(|average| average.read(&mut self.engine)).transpose()?;
+        Ok(averages.map(|averages| named(averages, "")))
+    }
+
+    /// Has the weights and their averages looked at, logs what is found and keeps the best.
     fn validate(&mut self, task: &mut dyn Task, step: usize, reporter: &mut dyn Reporter) -> Result<(), Error> {
-        let (engine, set) = (std::cell::RefCell::new(&mut self.engine), self.step.params.set);
-        let found = task.validate(&|| read(&mut engine.borrow_mut(), set, Arena::Weight, ""))?;
-        if found.is_empty() {
+        if !task.validates() {
             return Ok(());
         }
-        self.log.validation(step, &found).map_err(|e| log_error(self.run, e))?;
-        let text = found.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
+        let mut models = vec![("", self.read(Arena::Weight, "")?)];
+        models.extend(self.read_average()?.map(|average| (AVERAGED, average)));
+        let (mut values, mut winner) = (BTreeMap::new(), None);
+        for (prefix, weights) in &models {
+            for (name, value) in task.validate(weights)? {
+                values.insert(format!("{prefix}{name}"), value);
+                if name == SCORE && value > self.best {
+                    (self.best, winner) = (value, Some(weights));
+                }
+            }
+        }
+        let text = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
+        self.log.validation(&Validation { step, values }).map_err(|e| log_error(self.run, e))?;
+        if let Some(weights) = winner {
+            self.run.save_best(weights, step, self.best)?;
+        }
         reporter.note(&format!("step {step}: {text}"));
         Ok(())
     }
 
     fn save(&mut self, state: State) -> Result<PathBuf, Error> {
-        let set = self.step.params.set;
-        let weights = read(&mut self.engine, set, Arena::Weight, "")?;
-        let mut optimizer: Vec<(String, HostTensor)> =
-            read(&mut self.engine, set, Arena::Moment1, "exp_avg.")?.into_iter().collect();
-        optimizer.extend(read(&mut self.engine, set, Arena::Moment2, "exp_avg_sq.")?);
-        let checkpoint = Checkpoint { state, weights, optimizer: optimizer.into_iter().collect() };
+        let (weights, ema) = (self.read(Arena::Weight, "")?, self.read_average()?);
+        let mut optimizer: Vec<(String, HostTensor)> = self.read(Arena::Moment1, "exp_avg.")?.into_iter().collect();
+        optimizer.extend(self.read(Arena::Moment2, "exp_avg_sq.")?);
+        let checkpoint = Checkpoint { state, weights, optimizer: optimizer.into_iter().collect(), ema };
         let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
         Ok(self.run.save(&checkpoint, keep_last, keep_every)?)
     }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Frames, Video};
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Frames, Video};
 use crate::data::error::{Error, Result};
 
 /// How long a program may be silent.
@@ -17,12 +19,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Pixels of the largest frame that is taken.
 const LARGEST_FRAME: usize = 1 << 26;
 
-pub(super) struct External {
-    path: PathBuf,
+/// What `ffprobe` says of a video.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    container: String,
+    codec: String,
     /// Presentation times in seconds by rank; of some containers unknown.
     times: Vec<Option<f64>>,
     /// Its times are those of frames, so that one can begin at one: mp4, mov, webm, mkv. (In avi they are of packets.)
     seekable: bool,
+}
+
+pub(super) struct External {
+    path: PathBuf,
+    known: Known,
 }
 
 fn seekable(path: &Path) -> std::io::Result<bool> {
@@ -82,11 +93,17 @@ impl Drop for Program {
 }
 
 impl External {
+    /// A video of which all is known.
+    pub fn of(path: &Path, known: &Known) -> Self {
+        External { path: path.to_owned(), known: known.clone() }
+    }
+
     /// Lists the video's frames; `why` says why the built-in decoder does not read it.
     pub fn open(path: &Path, why: &str) -> Result<Self> {
         let mut command = Command::new("ffprobe");
-        command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time,flags", "-of"]);
-        let mut program = match Program::start(command.arg("csv=p=0").arg("-i").arg(local(path))) {
+        let entries = "packet=pts_time,flags:stream=codec_name:format=format_name";
+        command.args(["-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "csv"]);
+        let mut program = match Program::start(command.arg("-i").arg(local(path))) {
             Ok(program) => program,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let hint = "the ffmpeg program, which reads such files, is not installed";
@@ -94,7 +111,7 @@ impl External {
             }
             Err(error) => return Err(Error::video(path, format!("{why}; cannot start ffprobe: {error}"))),
         };
-        let mut times = Vec::new();
+        let (mut times, mut container, mut codec) = (Vec::new(), String::new(), String::new());
         let mut line = String::new();
         loop {
             line.clear();
@@ -104,10 +121,17 @@ impl External {
             }
             program.sign();
             let mut fields = line.trim().split(',');
-            let (time, flags) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-            // D marks what an edit list hides.
-            if !flags.contains('D') {
-                times.push(time.parse().ok());
+            let mut field = || fields.next().unwrap_or_default();
+            match (field(), field(), field()) {
+                // D marks what an edit list hides.
+                ("packet", time, flags) if !flags.contains('D') => times.push(time.parse().ok()),
+                ("stream", name, _) => name.clone_into(&mut codec),
+                // The first of several names that a container has; of mp4 it is that of an older one.
+                ("format", name, _) => {
+                    let name = name.trim_matches('"');
+                    if name == "mov" { "mp4" } else { name }.clone_into(&mut container);
+                }
+                _ => {}
             }
         }
         if times.is_empty() {
@@ -117,7 +141,7 @@ impl External {
             times.sort_by(|a: &Option<f64>, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         }
         let seekable = seekable(path).map_err(|e| Error::io(path, e))?;
-        Ok(External { path: path.to_owned(), times, seekable })
+        Ok(External { path: path.to_owned(), known: Known { container, codec, times, seekable } })
     }
 
     fn broken(&self, reason: impl Into<String>) -> Error {
@@ -126,11 +150,11 @@ impl External {
 
     /// Where to begin for a rank, halfway from the one before; nowhere if times do not tell.
     fn seek(&self, rank: usize) -> Option<f64> {
-        if !self.seekable {
+        if !self.known.seekable {
             return None;
         }
-        let before = self.times.get(rank.checked_sub(1)?).copied().flatten()?;
-        let own = self.times.get(rank).copied().flatten()?;
+        let before = self.known.times.get(rank.checked_sub(1)?).copied().flatten()?;
+        let own = self.known.times.get(rank).copied().flatten()?;
         (own > before).then_some((before + own) / 2.0)
     }
 
@@ -162,7 +186,7 @@ impl External {
 }
 
 /// A path that ffmpeg does not take for an option or a protocol.
-fn local(path: &Path) -> std::ffi::OsString {
+pub(in crate::data) fn local(path: &Path) -> std::ffi::OsString {
     let mut name = std::ffi::OsString::from("file:");
     name.push(path);
     name
@@ -170,7 +194,18 @@ fn local(path: &Path) -> std::ffi::OsString {
 
 impl Video for External {
     fn len(&self) -> usize {
-        self.times.len()
+        self.known.times.len()
+    }
+
+    fn facts(&self) -> Facts {
+        let times = || self.known.times.iter().flatten();
+        let seconds = times().last().unwrap_or(&0.0) - times().next().unwrap_or(&0.0);
+        let (container, codec) = (self.known.container.clone(), self.known.codec.clone());
+        Facts { container, codec, seconds, built_in: false, missing: 0 }
+    }
+
+    fn known(&self) -> Option<Known> {
+        Some(self.known.clone())
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Frames, Video};
+use super::{Facts, Frames, Video, still};
 use crate::data::error::{Error, Result};
 
 pub(super) struct Folder {
@@ -42,6 +42,11 @@ impl Folder {
         if images.is_empty() {
             return Err(Error::video(path, "the folder has no images (jpg, png, webp, bmp)"));
         }
+        // Optical flow beside the frames, as mmaction writes it, is no part of them.
+        let is_flow = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("flow_"));
+        if !images.iter().all(is_flow) {
+            images.retain(|image| !is_flow(image));
+        }
         images.sort_by_cached_key(|image| (in_order(image), image.clone()));
         Ok(Folder { path: path.to_owned(), images })
     }
@@ -52,13 +57,17 @@ impl Video for Folder {
         self.images.len()
     }
 
+    fn facts(&self) -> Facts {
+        Facts { container: "folder".into(), codec: "images".into(), seconds: 0.0, built_in: true, missing: 0 }
+    }
+
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
         let mut frames = Frames { width: 0, height: 0, rgb: Vec::new() };
         for &rank in ranks {
             let count = self.images.len();
             let missing = || Error::video(&self.path, format!("frame {rank} of {count} was asked for"));
             let file = self.images.get(rank).ok_or_else(missing)?;
-            let image = image::open(file).map_err(|e| Error::video(file, e.to_string()))?.to_rgb8();
+            let image = still::read(file)?;
             let size = (image.width() as usize, image.height() as usize);
             if !frames.rgb.is_empty() && (frames.width, frames.height) != size {
                 let first = (frames.width, frames.height);
@@ -74,6 +83,18 @@ impl Video for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flow_beside_frames_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["img_00001.png", "img_00002.png", "flow_x_00001.png", "flow_y_00001.png"] {
+            image::RgbImage::new(2, 1).save(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(Folder::open(dir.path()).unwrap().len(), 2);
+        std::fs::remove_file(dir.path().join("img_00001.png")).unwrap();
+        std::fs::remove_file(dir.path().join("img_00002.png")).unwrap();
+        assert_eq!(Folder::open(dir.path()).unwrap().len(), 2);
+    }
 
     #[test]
     fn frames_come_in_the_order_of_their_numbers() {

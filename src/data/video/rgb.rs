@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use rust_h264::decoder::{ChromaFormat, Frame};
-
-/// What the stream says of its colours (H.264 table E-5); 2 is unspecified, taken as BT.601 as ffmpeg does.
-#[derive(Debug, Clone, Copy)]
+/// What a stream or a container says of its colours (H.264 table E-5); 2 is unspecified, taken as BT.601 as ffmpeg does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Colour {
     pub matrix: u8,
     pub full_range: bool,
@@ -18,6 +16,11 @@ impl Default for Colour {
 }
 
 impl Colour {
+    /// These colours, or the container's where the stream says nothing.
+    pub fn or(self, container: Option<Colour>) -> Colour {
+        container.filter(|_| self == Colour::default()).unwrap_or(self)
+    }
+
     /// Weights of red and blue in luma.
     fn weights(self) -> (f32, f32) {
         match self.matrix {
@@ -28,6 +31,20 @@ impl Colour {
             _ => (0.299, 0.114),
         }
     }
+}
+
+/// A decoded frame: planes of luma and two of chroma, rows without gaps, samples of over 8 bits as little-endian pairs.
+/// Two pixels of a row share one chroma sample.
+pub(super) struct Planes<'a> {
+    pub width: usize,
+    pub height: usize,
+    pub chroma_width: usize,
+    pub chroma_height: usize,
+    /// Two rows share one of chroma.
+    pub half_height: bool,
+    /// Bits a sample.
+    pub depth: u8,
+    pub planes: [&'a [u8]; 3],
 }
 
 /// 16.16 fixed point.
@@ -45,18 +62,16 @@ fn eight_bits(plane: &[u8], depth: u8) -> Cow<'_, [u8]> {
 }
 
 /// Pixels (height, width, 3) of a decoded frame.
-pub(super) fn to_rgb(frame: &Frame, colour: Colour) -> Vec<u8> {
+pub(super) fn to_rgb(frame: &Planes<'_>, colour: Colour) -> Vec<u8> {
     let (kr, kb) = colour.weights();
     let kg = 1.0 - kr - kb;
     let (luma, chroma, black) = if colour.full_range { (1.0, 1.0, 0) } else { (255.0 / 219.0, 255.0 / 224.0, 16) };
     let scale = fixed(luma);
     let (rv, bu) = (fixed(chroma * 2.0 * (1.0 - kr)), fixed(chroma * 2.0 * (1.0 - kb)));
     let (gu, gv) = (fixed(chroma * 2.0 * (1.0 - kb) * kb / kg), fixed(chroma * 2.0 * (1.0 - kr) * kr / kg));
-    let (width, height) = (frame.width as usize, frame.height as usize);
-    let (chroma_width, chroma_height) = (frame.chroma_width() as usize, frame.chroma_height() as usize);
-    let shift_y = u32::from(frame.chroma_format == ChromaFormat::Yuv420);
-    let plane = |data| eight_bits(data, frame.bit_depth);
-    let (ys, us, vs) = (plane(&frame.y), plane(&frame.u), plane(&frame.v));
+    let Planes { width, height, chroma_width, chroma_height, half_height, depth, planes } = *frame;
+    let [ys, us, vs] = planes.map(|plane| eight_bits(plane, depth));
+    let shift_y = u32::from(half_height);
     let mut rgb = vec![0u8; width * height * 3];
     for (y, (row, lumas)) in rgb.chunks_exact_mut(width * 3).zip(ys.chunks_exact(width)).enumerate() {
         let at = (y >> shift_y).min(chroma_height.saturating_sub(1)) * chroma_width;
@@ -75,6 +90,7 @@ pub(super) fn to_rgb(frame: &Frame, colour: Colour) -> Vec<u8> {
     }
     rgb
 }
+
 /// A frame `(height, width, 3)` after quarter turns clockwise, with its new width and height.
 pub(super) fn turned(rgb: Vec<u8>, width: usize, height: usize, turns: u8) -> (Vec<u8>, usize, usize) {
     if turns == 0 {

@@ -1,0 +1,95 @@
+//! How fast clips can be drawn, by stage.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fast_image_resize::Resizer;
+
+use super::augment::RandAugment;
+use super::error::Result;
+use super::index::Index;
+use super::items::Items;
+use super::rng;
+use super::sample::{ClipConfig, Taken, View};
+
+/// Time that stages took, summed over threads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stages {
+    /// Reading and decoding.
+    pub decode: Duration,
+    /// Cutting a region out and resizing it, mirroring.
+    pub crop: Duration,
+    /// What augmentation takes more.
+    pub augment: Duration,
+    /// Time on the clock.
+    pub elapsed: Duration,
+    /// Clips drawn.
+    pub clips: usize,
+    /// Clips that could not be drawn.
+    pub bad: usize,
+}
+
+/// Draws `count` clips from random places of a set, with and without the augmentation of `config`.
+pub fn measure(
+    items: &Items,
+    config: &ClipConfig,
+    count: usize,
+    threads: usize,
+    progress: &(dyn Fn() + Sync),
+) -> Stages {
+    let (sum, next, clock) = (Mutex::new(Stages::default()), AtomicUsize::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut own = Stages::default();
+                let mut resizer = Resizer::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        break;
+                    }
+                    match one(items, config, index, &mut resizer, &mut own) {
+                        Ok(()) => own.clips += 1,
+                        Err(error) => {
+                            log::warn!("{error}");
+                            own.bad += 1;
+                        }
+                    }
+                    progress();
+                }
+                if let Ok(mut sum) = sum.lock() {
+                    sum.decode += own.decode;
+                    sum.crop += own.crop;
+                    sum.augment += own.augment;
+                    (sum.clips, sum.bad) = (sum.clips + own.clips, sum.bad + own.bad);
+                }
+            });
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_default();
+    Stages { elapsed: clock.elapsed(), ..sum }
+}
+
+fn one(items: &Items, config: &ClipConfig, index: usize, resizer: &mut Resizer, own: &mut Stages) -> Result<()> {
+    use rand::RngExt;
+    let mut rng = rng(0, 0, index, 7);
+    let item = items.at(rng.random_range(0..items.len()));
+    let plain = match config.view {
+        View::Training { segments, crop_min, flip, erasing, .. } => {
+            View::Training { segments, crop_min, augment: RandAugment::NONE, jitter: 0.0, flip, erasing }
+        }
+        other => other,
+    };
+    let clock = Instant::now();
+    let taken = Taken::decode(&item, &[*config], &Index::default(), &mut rng)?;
+    let decoded = clock.elapsed();
+    taken.cut(0, &ClipConfig { view: plain, ..*config }, resizer, &mut rng)?;
+    let cropped = clock.elapsed();
+    taken.cut(0, config, resizer, &mut rng)?;
+    let augmented = clock.elapsed();
+    own.decode += decoded;
+    own.crop += cropped - decoded;
+    own.augment += (augmented - cropped).saturating_sub(cropped - decoded);
+    Ok(())
+}

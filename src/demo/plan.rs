@@ -1,0 +1,392 @@
+//! What the demo trains, and for how long: step counts from a budget of minutes and the adapter's measured speed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::config::{
+    DataConfig, DistillConfig, EncoderKind, FinetuneConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind,
+    SaveConfig, TeacherConfig,
+};
+use crate::data::MaskKind;
+use crate::data::synth::{Background, SynthConfig};
+use crate::gpu::Gpu;
+use crate::model::{Grid, Vit};
+use crate::recipes;
+use crate::train::checkpoint::RunDir;
+use crate::train::log::StepRecord;
+use crate::train::{Outcome, Reporter, distill, finetune, pretrain};
+
+/// Everything of a demo but its budget and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Height and width of the clips in pixels; their patches have 8.
+    pub size: usize,
+    /// Clips to learn from.
+    pub train: usize,
+    /// Clips held out.
+    pub test: usize,
+    /// Clips of a step.
+    pub batch: usize,
+    /// Steps of each kind of training in a run of full length; a budget scales them all alike.
+    pub steps: Steps,
+    /// Teachers' and students' encoders.
+    pub encoder: Vit,
+    /// Their decoders.
+    pub decoder: Vit,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes {
+            size: 48,
+            train: 2000,
+            test: 500,
+            batch: 16,
+            steps: Steps { teacher: 600, student: 400, tuning: 400 },
+            encoder: Vit { dim: 64, depth: 4, heads: 2, mlp_ratio: 4 },
+            decoder: Vit { dim: 64, depth: 2, heads: 2, mlp_ratio: 4 },
+        }
+    }
+}
+
+impl Sizes {
+    /// How a clip is cut.
+    pub fn grid(&self) -> Grid {
+        Grid { frames: 8, size: self.size, tubelet: 2, patch: 8 }
+    }
+}
+
+/// Steps that a speed is measured by, and how many of them are warm-up.
+const TIMED: [usize; 2] = [8, 4];
+/// Share of the budget kept for probes, pictures and surprises.
+const RESERVE: f64 = 0.12;
+
+/// Steps of each kind of training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    /// Of each teacher.
+    pub teacher: usize,
+    /// Of each student.
+    pub student: usize,
+    /// Of each fine-tuning.
+    pub tuning: usize,
+}
+
+/// Seconds that a kind of training takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Before its first step.
+    pub start: f64,
+    /// A step.
+    pub step: f64,
+}
+
+/// The measured costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// The image teacher.
+    pub image: Cost,
+    /// The video teacher.
+    pub video: Cost,
+    /// A student of one teacher.
+    pub one: Cost,
+    /// The student of both.
+    pub both: Cost,
+    /// Fine-tuning.
+    pub tuning: Cost,
+}
+
+/// All that fixes a demo's runs; kept as `plan.toml`, so that a demo is gone on with as it was begun.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The budget.
+    pub minutes: f64,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Share of a run of full length.
+    pub scale: f64,
+    /// Steps of the pixel-only model: as long as the student of both takes.
+    pub pixel_steps: usize,
+    /// Seconds that the runs are expected to take.
+    pub expected: f64,
+    /// Steps of the others.
+    pub steps: Steps,
+    /// Sizes of everything.
+    pub sizes: Sizes,
+    /// What was measured.
+    pub costs: Costs,
+}
+
+/// A label to fine-tune for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// Its column in the set's `labels.csv`.
+    pub name: &'static str,
+    /// Values it takes.
+    pub classes: usize,
+}
+
+/// What a single frame shows.
+pub const SHAPE: Label = Label { name: "shape", classes: 10 };
+/// What only motion shows.
+pub const DIRECTION: Label = Label { name: "direction", classes: 8 };
+/// All labels of the set.
+pub const LABELS: [Label; 4] =
+    [SHAPE, DIRECTION, Label { name: "speed", classes: 3 }, Label { name: "order", classes: 2 }];
+
+/// A set of clips to write.
+pub fn clips(size: usize, count: usize, seed: u64) -> SynthConfig {
+    SynthConfig { count, seed, background: Background::Black, frames: 16, size }
+}
+
+/// The configs of the demo's runs.
+#[derive(Debug, Clone)]
+pub struct Configs {
+    /// Folder of the sets.
+    pub sets: PathBuf,
+    /// Sizes of everything.
+    pub sizes: Sizes,
+    /// Seed of everything.
+    pub seed: u64,
+    /// Decoding threads.
+    pub threads: usize,
+}
+
+impl Configs {
+    fn data(&self, of: &DataConfig) -> DataConfig {
+        DataConfig {
+            path: self.sets.join("train/list.txt"),
+            input_size: self.sizes.size,
+            threads: self.threads,
+            ..of.clone()
+        }
+    }
+
+    fn optim(&self, of: &OptimConfig, steps: usize) -> OptimConfig {
+        let Sizes { batch, encoder, .. } = self.sizes;
+        // After a tenth of the steps, 3e-3 for 16 clips and 64 channels; wider models want less.
+        let lr = 4.8e-2 * 64.0 / encoder.dim as f64;
+        OptimConfig { steps, batch, epochs: 10, warmup_epochs: 1.0, lr, min_lr: 0.0, ..of.clone() }
+    }
+
+    fn save(steps: usize) -> SaveConfig {
+        SaveConfig { every: steps.div_ceil(3).max(1), keep_last: 1, keep_every: 0 }
+    }
+
+    /// A teacher, or the pixel-only model.
+    ///
+    /// # Errors
+    /// A recipe that is not there.
+    pub fn pretrain(&self, kind: PretrainKind, steps: usize) -> Result<PretrainConfig, Error> {
+        let name = if kind == PretrainKind::Image { "mae-tiny" } else { "videomae-tiny" };
+        let recipe = recipes::pretrain(name)?;
+        let (data, optim) = (self.data(&recipe.data), self.optim(&recipe.optim, steps));
+        let (Sizes { encoder, decoder, .. }, save) = (self.sizes, Self::save(steps));
+        Ok(PretrainConfig { data, optim, encoder, decoder, save, seed: self.seed, ..recipe })
+    }
+
+    /// A student of the teachers that are given.
+    ///
+    /// # Errors
+    /// A recipe that is not there.
+    pub fn distill(&self, image: Option<&Path>, video: Option<&Path>, steps: usize) -> Result<DistillConfig, Error> {
+        let recipe = recipes::distill("mvd-tiny")?;
+        let teacher = |weights: Option<&Path>| {
+            let weights = weights?.to_owned();
+            let (size, patch, vit) = (self.sizes.size, recipe.data.patch, self.sizes.encoder);
+            Some(TeacherConfig { weights, size, patch, weight: 1.0, vit })
+        };
+        Ok(DistillConfig {
+            data: self.data(&recipe.data),
+            optim: self.optim(&recipe.optim, steps),
+            mask: MaskRule { kind: MaskKind::Tube, ratio: 0.75 },
+            student: self.sizes.encoder,
+            decoder: self.sizes.decoder,
+            save: Self::save(steps),
+            seed: self.seed,
+            image_teacher: teacher(image),
+            video_teacher: teacher(video),
+            ..recipe
+        })
+    }
+
+    /// A classifier from an encoder, or from scratch.
+    ///
+    /// # Errors
+    /// A recipe that is not there.
+    pub fn finetune(
+        &self,
+        init: Option<&Path>,
+        model: EncoderKind,
+        label: Label,
+        steps: usize,
+    ) -> Result<FinetuneConfig, Error> {
+        let recipe = recipes::finetune("finetune-tiny")?;
+        let list = |set: &str| self.sets.join(set).join(format!("{}.txt", label.name));
+        Ok(FinetuneConfig {
+            data: DataConfig { path: list("train"), ..self.data(&recipe.data) },
+            optim: self.optim(&recipe.optim, steps),
+            init: init.map(Path::to_owned).unwrap_or_default(),
+            val: list("test"),
+            classes: label.classes,
+            encoder: self.sizes.encoder,
+            save: Self::save(steps),
+            seed: self.seed,
+            model,
+            ..recipe
+        })
+    }
+}
+
+/// Notes when a run's steps end.
+#[derive(Default)]
+struct Watch {
+    started: Option<Instant>,
+    steps: Vec<Instant>,
+}
+
+impl Reporter for Watch {
+    fn start(&mut self, _total: usize, _first: usize, _facts: &[String]) {
+        self.started = Some(Instant::now());
+    }
+
+    fn step(&mut self, _record: &StepRecord, _clips_per_second: f64, _waited: Duration) {
+        self.steps.push(Instant::now());
+    }
+
+    fn saved(&mut self, _path: &Path) {}
+
+    fn note(&mut self, _text: &str) {}
+}
+
+/// Runs a few steps in a folder of their own; gives their cost and the checkpoint.
+fn time(
+    folder: &Path,
+    config: &impl Serialize,
+    train: impl FnOnce(&RunDir, &mut dyn Reporter) -> Result<Outcome, crate::train::Error>,
+) -> Result<(Cost, PathBuf), Error> {
+    let dir = RunDir::create(folder, &toml::to_string(config).map_err(crate::train::Error::from)?)?;
+    let (begun, mut watch) = (Instant::now(), Watch::default());
+    let outcome = train(&dir, &mut watch)?;
+    let start = watch.started.map_or(0.0, |started| (started - begun).as_secs_f64());
+    let [all, warm] = TIMED;
+    // The last step is read together with the one before it: the time of both ends with the last.
+    let step = match (watch.steps.get(warm - 1), watch.steps.last()) {
+        (Some(first), Some(last)) => (*last - *first).as_secs_f64() / (all - warm) as f64,
+        _ => 0.0,
+    };
+    Ok((Cost { start, step: step.max(1e-4) }, outcome.checkpoint.join("weights.safetensors")))
+}
+
+/// Measures every kind of training; `told` hears of each as it begins.
+///
+/// # Errors
+/// Whatever ends a run.
+pub fn measure(
+    gpu: &Arc<Gpu>,
+    folder: &Path,
+    configs: &Configs,
+    told: &mut dyn FnMut(&'static str),
+) -> Result<Costs, Error> {
+    let at = |name: &str| folder.join(name);
+    let steps = TIMED[0];
+    let teacher = |kind, name| {
+        let config = configs.pretrain(kind, steps)?;
+        time(&at(name), &config, |dir, watch| pretrain::train(gpu, &config, dir, None, watch))
+    };
+    told("the image teacher's speed");
+    let (image, image_weights) = teacher(PretrainKind::Image, "image")?;
+    told("the video teacher's speed");
+    let (video, video_weights) = teacher(PretrainKind::Video, "video")?;
+    let student = |image: Option<&Path>, name| {
+        let config = configs.distill(image, Some(&video_weights), steps)?;
+        time(&at(name), &config, |dir, watch| distill::train(gpu, &config, dir, None, watch))
+    };
+    told("a student's speed");
+    let (one, _) = student(None, "one")?;
+    told("the speed of the student of both");
+    let (both, _) = student(Some(&image_weights), "both")?;
+    told("fine-tuning's speed");
+    let config = FinetuneConfig { val: PathBuf::new(), ..configs.finetune(None, EncoderKind::Mvd, SHAPE, steps)? };
+    let (tuning, _) = time(&at("tuning"), &config, |dir, watch| finetune::train(gpu, &config, dir, None, watch))?;
+    Ok(Costs { image, video, one, both, tuning })
+}
+
+/// Fine-tunings: five encoders, two labels.
+const TUNINGS: usize = 10;
+
+/// What a fine-tuning takes with its validations, one after each pass and one at the end: all held-out clips, forward only,
+/// which is a third of a step's work a batch.
+fn with_validations(sizes: &Sizes, tuning: Cost) -> Cost {
+    let Cost { start, step } = tuning;
+    let one = (sizes.test / sizes.batch.max(1)) as f64 * step / 3.0;
+    let passes_a_step = sizes.batch as f64 / sizes.train.max(1) as f64;
+    Cost { start: start + one, step: step + passes_a_step * one }
+}
+
+impl Plan {
+    /// What a fine-tuning takes with its validations.
+    pub fn tuning(&self) -> Cost {
+        with_validations(&self.sizes, self.costs.tuning)
+    }
+
+    /// Step counts for what is left of a budget.
+    pub fn new(minutes: f64, spent: Duration, seed: u64, sizes: Sizes, costs: Costs) -> Plan {
+        let Costs { image, video, one, both, tuning } = costs;
+        let full = sizes.steps;
+        let tuning = with_validations(&sizes, tuning);
+        let starts = image.start + 2.0 * video.start + 2.0 * one.start + both.start + TUNINGS as f64 * tuning.start;
+        // The pixel-only model takes as long as the student of both.
+        let full_length = full.teacher as f64 * (image.step + video.step)
+            + full.student as f64 * (2.0 * one.step + 2.0 * both.step)
+            + (TUNINGS * full.tuning) as f64 * tuning.step;
+        let left = 60.0 * minutes * (1.0 - RESERVE) - spent.as_secs_f64();
+        let scale = ((left - starts) / full_length).clamp(0.0, 1.0);
+        let scaled = |steps: usize| ((steps as f64 * scale).round() as usize).max(2);
+        let steps = Steps { teacher: scaled(full.teacher), student: scaled(full.student), tuning: scaled(full.tuning) };
+        let pixel_steps = ((steps.student as f64 * both.step / video.step).round() as usize).max(2);
+        Plan { minutes, seed, scale, pixel_steps, expected: starts + scale * full_length, steps, sizes, costs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_scale_steps_to_the_speed() {
+        let cost = |step| Cost { start: 1.0, step };
+        let costs = |slow: f64| Costs {
+            image: cost(0.05 * slow),
+            video: cost(0.1 * slow),
+            one: cost(0.1 * slow),
+            both: cost(0.15 * slow),
+            tuning: cost(0.1 * slow),
+        };
+        let plan = |minutes, slow| Plan::new(minutes, Duration::from_secs(30), 0, Sizes::default(), costs(slow));
+        let short = plan(5.0, 1.0);
+        assert!(short.scale < 1.0 && short.expected <= 300.0 && short.expected > 200.0, "{short:?}");
+        assert_eq!(short.pixel_steps, (short.steps.student as f64 * 1.5).round() as usize);
+        assert!(plan(5.0, 4.0).steps.tuning < short.steps.tuning / 3);
+        assert_eq!(plan(1e4, 1.0).steps, Sizes::default().steps, "no longer than full length");
+        assert_eq!(plan(0.0, 1.0).steps, Steps { teacher: 2, student: 2, tuning: 2 });
+        let text = toml::to_string(&short).unwrap();
+        assert_eq!(toml::from_str::<Plan>(&text).unwrap(), short);
+    }
+
+    #[test]
+    fn configs_are_valid() {
+        let configs = Configs { sets: "sets".into(), sizes: Sizes::default(), seed: 1, threads: 2 };
+        for kind in [PretrainKind::Image, PretrainKind::Video] {
+            configs.pretrain(kind, 10).unwrap().validate().unwrap();
+        }
+        configs.distill(Some(Path::new("a")), None, 10).unwrap().validate().unwrap();
+        configs.finetune(None, EncoderKind::Mvd, SHAPE, 10).unwrap().validate().unwrap();
+    }
+}

@@ -1,0 +1,92 @@
+//! Encoders recorded to be looked at: the tokens of a whole clip, and the last block's queries and keys.
+
+use super::arch::{Grid, Vit};
+use super::block::DropPaths;
+use super::encoder::{Encoder, Family, every};
+use super::params::Params;
+use super::step::Pixels;
+use crate::gpu::{Phase, Recorder, Tensor};
+use crate::op::patch::Cut;
+use crate::op::{layer_norm, linear, rows};
+use crate::weights::Result;
+
+/// An encoder and the clip it looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LookArch {
+    /// Whose encoder it is; MAE's takes every `tubelet`-th frame as an image of its own.
+    pub family: Family,
+    /// Before its parameters' names.
+    pub prefix: String,
+    /// The encoder.
+    pub encoder: Vit,
+    /// How the clip is cut.
+    pub grid: Grid,
+}
+
+/// A recorded look at one clip.
+pub struct Look {
+    /// The parameters, frozen.
+    pub params: Params,
+    /// The clip, bytes (1, T, H, W, 3).
+    pub frames: Tensor,
+    /// What is read.
+    pub seen: Tensor,
+}
+
+impl LookArch {
+    /// The grid of what the encoder takes at once, and how many such things a clip is.
+    fn own_grid(&self) -> (Grid, usize) {
+        let [times, ..] = self.grid.tokens();
+        match self.family {
+            Family::Mae => (Grid { frames: 1, tubelet: 1, ..self.grid }, times),
+            Family::Mvd | Family::VideoMae => (self.grid, 1),
+        }
+    }
+
+    /// Tokens after `depth` blocks, with MAE's class token first: (images or 1, tokens, C).
+    fn tokens(&self, rec: &mut Recorder, params: &mut Params, depth: usize) -> Result<(Tensor, Tensor)> {
+        rec.set_phase(Phase::Micro);
+        let (grid, count) = self.own_grid();
+        let vit = Vit { depth, ..self.encoder };
+        let encoder = Encoder::declare(rec, params, &self.prefix, self.family, &vit, &grid);
+        let frames = Pixels::Bytes.input(rec, 1, &self.grid);
+        let Grid { tubelet, patch, .. } = grid;
+        let cut = Cut { tubelet, patch, frame_step: self.grid.tubelet / tubelet };
+        let cut = Cut { frame_step: if count == 1 { 1 } else { cut.frame_step }, ..cut };
+        let patches = Pixels::Bytes.cut(rec, frames, None, cut);
+        let index = every(rec, count, grid.len());
+        let x = encoder.forward(rec, patches, index, 0.0, &mut DropPaths::default())?;
+        Ok((frames, x))
+    }
+
+    /// Records the tokens of the last block, (1, N, C), without a class token.
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn record_tokens(&self, rec: &mut Recorder) -> Result<Look> {
+        let mut params = Params::new(rec, "encoder", false);
+        let (frames, x) = self.tokens(rec, &mut params, self.encoder.depth)?;
+        let (grid, _) = self.own_grid();
+        let x = if self.family == Family::Mae { rows::slice(rec, x, 1, grid.len()) } else { x };
+        let seen = rec.reshape(x, &[1, self.grid.len(), self.encoder.dim]);
+        rec.keep(seen);
+        Ok(Look { params, frames, seen })
+    }
+
+    /// Records the last block's packed queries, keys and values, (images or 1, tokens, 3 H D), MAE's class token first.
+    ///
+    /// # Errors
+    /// A width that the position table cannot be split for.
+    pub fn record_attention(&self, rec: &mut Recorder) -> Result<Look> {
+        let mut params = Params::new(rec, "encoder", false);
+        let last = self.encoder.depth.saturating_sub(1);
+        let (frames, x) = self.tokens(rec, &mut params, last)?;
+        let name = format!("{}blocks.{last}", self.prefix);
+        let norm = params.norm(rec, &format!("{name}.norm1"), self.encoder.dim);
+        let qkv = params.qkv(rec, &format!("{name}.attn"), self.encoder.dim, self.family.bias());
+        let x = layer_norm::forward(rec, x, &norm);
+        let seen = linear::forward(rec, x, &qkv);
+        rec.keep(seen);
+        Ok(Look { params, frames, seen })
+    }
+}
