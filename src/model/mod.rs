@@ -7,7 +7,7 @@ pub mod classifier;
 pub mod distill;
 pub mod encoder;
 pub mod look;
-mod params;
+pub mod params;
 pub mod pixels;
 pub mod step;
 pub mod student;
