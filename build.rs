@@ -111,7 +111,8 @@ fn reflect(name: &str, composed: &Composed) -> String {
                 naga::AddressSpace::Uniform => "Uniform",
                 naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE) => "ReadWrite",
                 naga::AddressSpace::Storage { .. } => "Read",
-                _ => fail(&format!("{name}: binding {:?} is neither uniform nor storage", variable.name)),
+                naga::AddressSpace::Handle if is_image(&module.types[variable.ty].inner) => "Image",
+                _ => fail(&format!("{name}: binding {:?} is neither uniform, storage nor image", variable.name)),
             };
             let label = variable.name.clone().unwrap_or_default();
             let _ = write!(
@@ -130,6 +131,13 @@ fn reflect(name: &str, composed: &Composed) -> String {
         "Shader {{ name: {name:?}, source: {source:?}, entries: &[{entries}], params: &[{}] }}",
         params(name, &module)
     )
+}
+
+/// What `Recorder::image` makes: a read-only storage texture of four f32 a texel.
+fn is_image(ty: &naga::TypeInner) -> bool {
+    let class =
+        naga::ImageClass::Storage { format: naga::StorageFormat::Rgba32Float, access: naga::StorageAccess::LOAD };
+    *ty == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 
 /// The fields of the uniform named `params`: name, byte offset and scalar type.

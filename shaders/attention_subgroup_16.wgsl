@@ -1,3 +1,5 @@
-// Attention by subgroups, head size 16.
+// Attention by subgroups, buffers, head size 16.
 const SIZE4: u32 = 4u;
-#import attention_subgroup
+// Queries of a lane.
+const PER_LANE: u32 = 2u;
+#import attention_buffers

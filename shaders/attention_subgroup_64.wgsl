@@ -1,3 +1,5 @@
-// Attention by subgroups, head size 64.
+// Attention by subgroups, buffers, head size 64.
 const SIZE4: u32 = 16u;
-#import attention_subgroup
+// Queries of a lane.
+const PER_LANE: u32 = 2u;
+#import attention_buffers

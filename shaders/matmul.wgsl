@@ -1,6 +1,8 @@
 // C = A B by tiles of 64 x 64 in workgroup memory, any size, no optional feature: 64 invocations, 8 KiB of workgroup memory.
 // An invocation computes 8 x 8 of C: rows 4 y + (0 to 3) and 32 more, columns 4 x + (0 to 3) and 32 more, in two vec4 a row.
 
+#import gelu
+
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
 // TILE / 4 vec4 a step of k.
@@ -8,12 +10,16 @@ const WIDTH: u32 = 16u;
 // 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
 override LAYOUT: u32 = 0u;
 
-struct Params { m: u32, n: u32, k: u32 }
+struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;      // (M, N)
 @group(0) @binding(4) var<storage, read> bias: array<f32>;         // (N)
+@group(0) @binding(5) var<storage, read> skip: array<f32>;         // (M, N) added to the scaled sums
+@group(0) @binding(6) var<storage, read> scale: array<f32>;        // (B) factor of a sample's sums
+@group(0) @binding(7) var<storage, read_write> saved: array<f32>;  // (M, N) what goes into the GELU
+@group(0) @binding(8) var<storage, read> before: array<f32>;       // (M, N) `saved` of the forward
 
 var<workgroup> tile_a: array<vec4<f32>, 256>; // (DEPTH, WIDTH) four rows of A at one k
 var<workgroup> tile_b: array<vec4<f32>, 256>; // (DEPTH, WIDTH) four columns of B at one k
@@ -89,7 +95,7 @@ fn row_of(at: Place, i: u32) -> u32 {
     return at.row + i % 4u + i / 4u * 32u;
 }
 
-fn put(row: u32, col: u32, x: vec4<f32>) {
+fn put_plain(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
             let i = row * params.n + col + j;
@@ -104,8 +110,8 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     var sums: Sums;
     product(group, local, &sums);
     for (var i = 0u; i < 8u; i++) {
-        put(row_of(at, i), at.col, sums.left[i]);
-        put(row_of(at, i), at.col + 32u, sums.right[i]);
+        put_plain(row_of(at, i), at.col, sums.left[i]);
+        put_plain(row_of(at, i), at.col + 32u, sums.right[i]);
     }
 }
 
@@ -137,7 +143,118 @@ fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let bias_left = bias_at(at.col);
     let bias_right = bias_at(at.col + 32u);
     for (var i = 0u; i < 8u; i++) {
-        put(row_of(at, i), at.col, sums.left[i] + bias_left);
-        put(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+        put_plain(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put_plain(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+    }
+}
+
+fn put_activated(row: u32, col: u32, x: vec4<f32>) {
+    let y = gelu(x);
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] = y[j];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    let bias_left = bias_at(at.col);
+    let bias_right = bias_at(at.col + 32u);
+    for (var i = 0u; i < 8u; i++) {
+        put_activated(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put_activated(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+    }
+}
+
+fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
+    let y = gelu(x);
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            saved[i] = x[j];
+            c[i] = y[j];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    let bias_left = bias_at(at.col);
+    let bias_right = bias_at(at.col + 32u);
+    for (var i = 0u; i < 8u; i++) {
+        put_activated_saved(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put_activated_saved(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+    }
+}
+
+fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] = skip[i] + x[j];
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    let bias_left = bias_at(at.col);
+    let bias_right = bias_at(at.col + 32u);
+    for (var i = 0u; i < 8u; i++) {
+        put_skipped(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put_skipped(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+    }
+}
+
+fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] = fma(scale[row / params.per_sample], x[j], skip[i]);
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    let bias_left = bias_at(at.col);
+    let bias_right = bias_at(at.col + 32u);
+    for (var i = 0u; i < 8u; i++) {
+        put_skipped_scaled(row_of(at, i), at.col, sums.left[i] + bias_left);
+        put_skipped_scaled(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
+    }
+}
+
+fn put_activation_gradient(row: u32, col: u32, x: vec4<f32>) {
+    for (var j = 0u; j < 4u; j++) {
+        if row < params.m && col + j < params.n {
+            let i = row * params.n + col + j;
+            c[i] = x[j] * gelu_derivative(vec4(before[i])).x;
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn activation_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = place(group, local);
+    var sums: Sums;
+    product(group, local, &sums);
+    for (var i = 0u; i < 8u; i++) {
+        put_activation_gradient(row_of(at, i), at.col, sums.left[i]);
+        put_activation_gradient(row_of(at, i), at.col + 32u, sums.right[i]);
     }
 }

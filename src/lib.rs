@@ -1,5 +1,6 @@
 //! Masked video distillation on any GPU that wgpu reaches.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use mvd::gpu::{AdapterChoice, EngineOptions, Gpu};
+use mvd::gpu::{AdapterChoice, Caps, EngineOptions, Gpu};
 use mvd::op::{cases, check::check};
 
-fn run(portable: bool, options: &EngineOptions) {
+fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env()).unwrap_or_else(|e| panic!("{e}")));
-    let caps = if portable { gpu.caps().portable() } else { gpu.caps().clone() };
+    let caps = variant(gpu.caps());
     let mut failures = Vec::new();
     for case in cases() {
         let outcome = check(&gpu, &caps, &case, options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -21,15 +21,20 @@ fn run(portable: bool, options: &EngineOptions) {
 
 #[test]
 fn shaders_agree_with_their_twins() {
-    run(false, &EngineOptions::default());
+    run(Caps::clone, &EngineOptions::default());
 }
 
 #[test]
 fn portable_shaders_agree_with_their_twins() {
-    run(true, &EngineOptions::default());
+    run(Caps::portable, &EngineOptions::default());
+}
+
+#[test]
+fn shaders_that_read_buffers_agree_with_their_twins() {
+    run(Caps::without_images, &EngineOptions::default());
 }
 
 #[test]
 fn bounds_checks_change_nothing() {
-    run(false, &EngineOptions { checked: true });
+    run(Caps::clone, &EngineOptions { checked: true });
 }

@@ -91,7 +91,9 @@ fn default_variants_keep_to_webgpus_default_limits() {
 fn only_the_subgroup_variants_need_subgroups() {
     for shader in SHADERS {
         let named = shader.source.contains("subgroup");
-        let variant = shader.name == "matmul_subgroup" || shader.name.starts_with("attention_subgroup");
+        let (operation, family) = shader.name.split_once('_').unwrap_or((shader.name, ""));
+        let by_subgroups = ["subgroup", "image"].iter().any(|f| family.starts_with(f));
+        let variant = ["matmul", "attention"].contains(&operation) && by_subgroups;
         assert_eq!(named, variant, "{}", shader.name);
     }
 }

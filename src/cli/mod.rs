@@ -1,11 +1,13 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
+mod bench;
 mod demo;
 mod distill;
 mod eval;
 mod finetune;
 mod init;
+mod inspect;
 mod plot;
 mod pretrain;
 mod probe;
@@ -58,13 +60,15 @@ enum Command {
     /// List the recipes, or print one as a config.
     Recipes(recipes::RecipesArgs),
     /// Say what a weight file is and what it can be used for.
-    Inspect(weights::InspectArgs),
+    Inspect(inspect::InspectArgs),
     /// Rewrite a weight file under other names, for other programs.
     Convert(weights::ConvertArgs),
     /// Write seeded random weights of a teacher.
     Init(init::InitArgs),
     /// Write a labelled set of synthetic clips as mp4 files.
     Synth(synth::SynthArgs),
+    /// Measure the GPU: its limits, operations and whole steps against them.
+    Bench(bench::BenchArgs),
     /// Check the GPU and its driver against CPU references.
     Selftest(selftest::SelftestArgs),
     /// List the adapters there are, in order of preference.
@@ -112,10 +116,11 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::probe(&args),
         Command::Features(args) => probe::features(&args),
         Command::Recipes(args) => recipes::run(&args),
-        Command::Inspect(args) => weights::inspect(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => weights::convert(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Adapters(args) => adapters(&args),
     };

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Failure;
+use crate::config::{OptimConfig, PretrainKind};
 use crate::recipes::{Config, all, recipe};
 
 #[derive(Args)]
@@ -14,18 +15,28 @@ pub(super) struct RecipesArgs {
 pub(super) fn run(args: &RecipesArgs) -> Result<(), Failure> {
     if let Some(name) = &args.name {
         let recipe = recipe(name)?;
-        println!("# {}\n# source: {}\n# published: {}\n", recipe.name, recipe.source, recipe.result);
+        let (command, optim) = stage(&recipe.config);
+        println!("# {}: mvd {command} --recipe {0}, or --config FILE with what follows", recipe.name);
+        println!("# source: {}", recipe.source);
+        println!("# batch: {} in all; trade `batch` for `accumulate` to fit a GPU", optim.total_batch());
+        println!("# expected: {}\n", recipe.result);
         print!("{}", toml::to_string(&recipe.config)?);
         return Ok(());
     }
     for recipe in all() {
-        let (command, optim) = match &recipe.config {
-            Config::Pretrain(c) => ("pretrain", &c.optim),
-            Config::Distill(c) => ("distill", &c.optim),
-            Config::Finetune(c) => ("finetune", &c.optim),
-        };
+        let (command, optim) = stage(&recipe.config);
         let (name, batch, epochs) = (recipe.name, optim.total_batch(), optim.epochs);
-        println!("{name:<31} {command:<9} batch {batch:>5}, {epochs:>4} epochs; {}", recipe.result);
+        println!("{name:<31} {command:<14} batch {batch:>5}, {epochs:>4} epochs; {}", recipe.result);
     }
     Ok(())
+}
+
+/// The command that takes a recipe, and its optimiser.
+fn stage(config: &Config) -> (&'static str, &OptimConfig) {
+    match config {
+        Config::Pretrain(c) if c.kind == PretrainKind::Image => ("pretrain image", &c.optim),
+        Config::Pretrain(c) => ("pretrain video", &c.optim),
+        Config::Distill(c) => ("distill", &c.optim),
+        Config::Finetune(c) => ("finetune", &c.optim),
+    }
 }

@@ -1,4 +1,4 @@
-//! `mvd inspect` and `mvd convert`
+//! `mvd convert`
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::weights::{self, Description, Kind, Tensors, describe, hf, usual_heads};
-
-#[derive(Args)]
-pub(super) struct InspectArgs {
-    /// safetensors, a PyTorch checkpoint, an index of shards, or a folder with one of them.
-    file: PathBuf,
-    /// List every tensor.
-    #[arg(long)]
-    tensors: bool,
-}
+use crate::weights::stored::{self, Stored};
+use crate::weights::{self, Description, HostTensor, Kind, Tensors, describe, hf, usual_heads};
 
 /// Names to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -46,68 +38,28 @@ pub(super) struct ConvertArgs {
     /// Attention heads of the decoder, as --heads.
     #[arg(long)]
     decoder_heads: Option<usize>,
-    /// Height and width of frames, for config.json.
-    #[arg(long, default_value_t = 224)]
-    input_size: usize,
-    /// Frames of a clip, for config.json.
-    #[arg(long, default_value_t = 16)]
-    frames: usize,
+    /// Height and width of frames, for config.json and MAE's position tables [default: what these say, else 224].
+    #[arg(long)]
+    input_size: Option<usize>,
+    /// Frames of a clip, for config.json [default: the input's config.json, else 16].
+    #[arg(long)]
+    frames: Option<usize>,
 }
 
-fn load(file: &Path) -> Result<(Tensors, Option<Description>), Failure> {
-    let tensors = weights::load(file)?;
-    let about = describe(&tensors);
-    Ok((tensors, about))
-}
-
-pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
-    let (tensors, about) = load(&args.file)?;
-    let (count, elements) = (tensors.len(), tensors.elements());
-    match &about {
-        Some(about) => println!("{about}"),
-        None => println!("no model that mvd knows: no patch_embed.proj.weight"),
+/// A Hugging Face `config.json` beside a weight file; null if there is none.
+pub(super) fn config_beside(file: &Path) -> Result<Value, Failure> {
+    let path = file.with_file_name("config.json");
+    match std::fs::read(&path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()))?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(e) => Err(format!("cannot read {}: {e}", path.display()).into()),
     }
-    println!("{count} tensors, {elements} values ({:.1} million)", elements as f64 / 1e6);
-    let role = about.as_ref().map(|about| match about.kind {
-        Kind::Mae => "fits mvd distill --image-teacher",
-        Kind::VideoMae => "fits mvd distill --video-teacher",
-        Kind::Student | Kind::Encoder | Kind::Classifier => "fits mvd finetune --init",
-    });
-    if let (Some(role), Some(about)) = (role, &about) {
-        let missing = missing(&tensors, about);
-        if missing.is_empty() {
-            println!("{role}");
-        } else {
-            println!("{role}, but for what is missing: {}", missing.join(", "));
-        }
-    }
-    if args.tensors {
-        for (name, tensor) in tensors.iter() {
-            println!("{name} {:?}", tensor.shape);
-        }
-    }
-    Ok(())
-}
-
-/// Tensors of the encoder that the file lacks.
-fn missing(tensors: &Tensors, about: &Description) -> Vec<String> {
-    let inner = if about.kind == Kind::VideoMae { "encoder." } else { "" };
-    let biases: &[&str] = if about.kind == Kind::Mae { &["attn.qkv.bias"] } else { &["attn.q_bias", "attn.v_bias"] };
-    let layers = ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];
-    let layers = layers.iter().flat_map(|l| ["weight", "bias"].map(|kind| format!("{l}.{kind}")));
-    let of_block: Vec<String> =
-        layers.chain(["attn.qkv.weight".to_owned()]).chain(biases.iter().map(|b| (*b).to_owned())).collect();
-    let blocks = (0..about.encoder.depth).flat_map(|i| of_block.iter().map(move |name| format!("blocks.{i}.{name}")));
-    let outside = ["patch_embed.proj.weight", "patch_embed.proj.bias"].map(str::to_owned);
-    let class = (about.kind == Kind::Mae).then(|| "cls_token".to_owned());
-    let wanted = outside.into_iter().chain(class).chain(blocks).map(|name| format!("{inner}{name}"));
-    wanted.filter(|name| tensors.get(&format!("{}{name}", about.prefix)).is_none()).collect()
 }
 
 pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
-    let (tensors, about) = load(&args.input)?;
+    let (tensors, origin) = weights::open(&args.input)?;
     let unknown = || format!("{}: no model that mvd knows", args.input.display());
-    let about = about.ok_or_else(unknown)?;
+    let about = describe(&tensors).ok_or_else(unknown)?;
     let fits = match args.to {
         Target::Mvd => matches!(about.kind, Kind::Student | Kind::Classifier | Kind::Encoder),
         Target::Videomae => matches!(about.kind, Kind::VideoMae | Kind::Classifier),
@@ -121,14 +73,25 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         );
     }
     let named = |(name, tensor): (String, _)| Some((name.strip_prefix(&about.prefix)?.to_owned(), tensor));
-    let own: Tensors = tensors.into_iter().filter_map(named).collect();
+    let mut own: Tensors = tensors.into_iter().filter_map(named).collect();
+    let given = config_beside(&origin.path)?;
+    let size = input_size(args, &about, &own, &given)?;
+    if about.kind == Kind::Mae {
+        with_positions(&mut own, &about, size, &args.input)?;
+    }
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     if args.to != Target::Hf {
         weights::save(&args.output, &own, &metadata)?;
         println!("wrote {} tensors to {}", own.len(), args.output.display());
         return Ok(());
     }
-    let config = config(args, &about, &own)?;
+    if about.kind == Kind::Classifier && !origin.hugging_face {
+        // Their tensors are the same.
+        log::warn!(
+            "transformers gives a classifier VideoMAE's positions: one of an MVD student is another model there"
+        );
+    }
+    let config = config(args, &about, &own, &given, size)?;
     let io = |e: std::io::Error| format!("cannot write {}: {e}", args.output.display());
     std::fs::create_dir_all(&args.output).map_err(io)?;
     let model = match about.kind {
@@ -136,33 +99,61 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         Kind::VideoMae => hf::Model::VideoMae,
         _ => hf::Model::Classifier,
     };
-    let theirs = hf::from_official(&with_positions(own, &about, args)?, model);
+    let theirs = hf::from_official(&own, model);
     weights::save(args.output.join("model.safetensors"), &theirs, &metadata)?;
     std::fs::write(args.output.join("config.json"), serde_json::to_vec_pretty(&config)?).map_err(io)?;
     println!("wrote {} tensors and config.json to {}", theirs.len(), args.output.display());
     Ok(())
 }
 
-/// MAE's position tables are parameters to transformers; files of ours leave them out.
-fn with_positions(mut own: Tensors, about: &Description, args: &ConvertArgs) -> Result<Tensors, Failure> {
-    if about.kind != Kind::Mae {
-        return Ok(own);
+/// Height and width of frames: the flag, else those of MAE's stored table, else of config.json, else 224.
+fn input_size(args: &ConvertArgs, about: &Description, own: &Tensors, given: &Value) -> Result<usize, Failure> {
+    let stored = own.get("pos_embed").filter(|_| about.kind == Kind::Mae).and_then(stored::image_side);
+    let stored = stored.map(|side| side * about.patch);
+    let configured = given["image_size"].as_u64().map(|n| n as usize);
+    let size = args.input_size.or(stored).or(configured).unwrap_or(224);
+    if size == 0 || !size.is_multiple_of(about.patch.max(1)) {
+        return Err(format!("--input-size: expected a multiple of the patch, {}, got {size}", about.patch).into());
     }
-    let side = args.input_size / about.patch;
-    let tables = [("pos_embed", Some(about.encoder.dim)), ("decoder_pos_embed", about.decoder.map(|d| d.dim))];
-    for (name, dim) in tables {
-        let Some(dim) = dim.filter(|_| own.get(name).is_none()) else { continue };
-        let data = weights::position::sincos_2d(side, side, dim, true)?;
-        own.insert(name, weights::HostTensor { shape: vec![1, 1 + side * side, dim], data });
-    }
-    Ok(own)
+    Ok(size)
 }
 
-fn config(args: &ConvertArgs, about: &Description, own: &Tensors) -> Result<Value, Failure> {
-    let given: Value = match std::fs::read(args.input.join("config.json")) {
-        Ok(text) => serde_json::from_slice(&text)?,
-        Err(_) => Value::Null,
-    };
+/// Gives an MAE its position tables for frames of `size`: parameters to others, left out of files of ours.
+fn with_positions(own: &mut Tensors, about: &Description, size: usize, file: &Path) -> Result<(), Failure> {
+    let side = size / about.patch;
+    let tables = [("pos_embed", Some(about.encoder.dim)), ("decoder_pos_embed", about.decoder.map(|d| d.dim))];
+    for (name, dim) in tables {
+        let Some(dim) = dim else { continue };
+        let table = match own.remove(name) {
+            None => {
+                let data = weights::position::sincos_2d(side, side, dim, true)?;
+                HostTensor { shape: vec![1, 1 + side * side, dim], data }
+            }
+            Some(old) => {
+                let was = stored::image_side(&old).filter(|was| *was != side);
+                if let (Some(was), Some(Stored::Learned { .. })) = (was, stored::recognise(&old)) {
+                    println!("{name} is learned: resized from {was} x {was} to {side} x {side} tokens, bicubically");
+                }
+                stored::resize(&old, side)?.ok_or_else(|| weights::Error::Tensor {
+                    path: file.to_path_buf(),
+                    tensor: name.to_owned(),
+                    expected: format!("a table of shape [1, 1 + n n, {dim}]"),
+                    got: format!("{:?}", old.shape),
+                })?
+            }
+        };
+        own.insert(name, table);
+    }
+    Ok(())
+}
+
+fn config(
+    args: &ConvertArgs,
+    about: &Description,
+    own: &Tensors,
+    given: &Value,
+    size: usize,
+) -> Result<Value, Failure> {
     let number = |key: &str, flag: Option<usize>, usual: usize| {
         flag.or_else(|| given[key].as_u64().map(|n| n as usize)).unwrap_or(usual)
     };
@@ -186,7 +177,7 @@ fn config(args: &ConvertArgs, about: &Description, own: &Tensors) -> Result<Valu
         "layer_norm_eps": 1e-6,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-        "image_size": number("image_size", None, args.input_size),
+        "image_size": size,
         "patch_size": about.patch,
         "num_channels": 3,
         "qkv_bias": true,
@@ -197,9 +188,11 @@ fn config(args: &ConvertArgs, about: &Description, own: &Tensors) -> Result<Valu
         "norm_pix_loss": true,
     });
     let classifier = about.kind == Kind::Classifier;
-    let (kind, architecture) = match about.kind {
-        Kind::Mae => ("vit_mae", "ViTMAEForPreTraining"),
-        Kind::VideoMae => ("videomae", "VideoMAEForPreTraining"),
+    let (kind, architecture) = match (about.kind, about.decoder) {
+        (Kind::Mae, Some(_)) => ("vit_mae", "ViTMAEForPreTraining"),
+        (Kind::Mae, None) => ("vit_mae", "ViTMAEModel"),
+        (Kind::VideoMae, Some(_)) => ("videomae", "VideoMAEForPreTraining"),
+        (Kind::VideoMae, None) => ("videomae", "VideoMAEModel"),
         _ => ("videomae", "VideoMAEForVideoClassification"),
     };
     let more = if about.kind == Kind::Mae {
@@ -214,7 +207,7 @@ fn config(args: &ConvertArgs, about: &Description, own: &Tensors) -> Result<Valu
         json!({
             "model_type": kind,
             "architectures": [architecture],
-            "num_frames": number("num_frames", None, args.frames),
+            "num_frames": number("num_frames", args.frames, 16),
             "tubelet_size": about.tubelet,
             "qv_bias": true,
             "use_mean_pooling": classifier || own.get("encoder.norm.weight").is_none(),

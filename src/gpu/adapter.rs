@@ -1,7 +1,9 @@
 //! Finding and opening an adapter.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::compile::{Kernel, PipelineKey};
 use super::error::{Error, Result};
 use super::tensor::ALIGN_WORDS;
 
@@ -32,6 +34,8 @@ pub struct Caps {
     pub subgroup: Option<u32>,
     /// The adapter is a CPU.
     pub software: bool,
+    /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
+    pub images: Option<usize>,
 }
 
 impl Caps {
@@ -43,12 +47,18 @@ impl Caps {
             max_buffer: limits.max_buffer_size,
             subgroup: None,
             software: false,
+            images: None,
         }
     }
 
     /// The same adapter without optional features: operations then take their default variants.
     pub fn portable(&self) -> Self {
-        Caps { subgroup: None, ..self.clone() }
+        Caps { subgroup: None, images: None, ..self.clone() }
+    }
+
+    /// The same adapter with operands in buffers.
+    pub fn without_images(&self) -> Self {
+        Caps { images: None, ..self.clone() }
     }
 
     /// Invocations that share a row in row-wise kernels: software adapters pay more for a barrier than for a row.
@@ -71,6 +81,8 @@ pub struct Gpu {
     pub(super) info: wgpu::AdapterInfo,
     pub(super) limits: wgpu::Limits,
     pub(super) lost: Arc<Mutex<Option<String>>>,
+    /// Every kernel built so far.
+    pub(super) kernels: Mutex<HashMap<PipelineKey, Kernel>>,
     caps: Caps,
 }
 
@@ -143,7 +155,10 @@ impl Gpu {
     fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
         let info = adapter.get_info();
         let limits = adapter.limits();
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::PIPELINE_CACHE | wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = wgpu::Features::SUBGROUP
+            | wgpu::Features::PIPELINE_CACHE
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
         let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("mvd"),
@@ -162,13 +177,19 @@ impl Gpu {
             }
         });
         let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(wgpu::Features::SUBGROUP);
+        let image = adapter.get_texture_format_features(wgpu::TextureFormat::Rgba32Float);
+        let readable = image.allowed_usages.contains(wgpu::TextureUsages::STORAGE_BINDING)
+            && image.flags.contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
+        let software = info.device_type == wgpu::DeviceType::Cpu;
         let caps = Caps {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             subgroup: fixed.then_some(info.subgroup_min_size),
-            software: info.device_type == wgpu::DeviceType::Cpu,
+            software,
+            // Textures pay where a buffer read costs far more than a texture read: on software adapters.
+            images: (software && readable).then_some(limits.max_texture_dimension_2d as usize),
         };
-        Ok(Gpu { device, queue, info, limits, lost, caps })
+        Ok(Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), caps })
     }
 
     /// What recordings for this adapter may rely on.

@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::StepValues;
 use super::adapter::Gpu;
+use super::dispatch::Dispatch;
 use super::engine::EngineOptions;
 use super::error::{Error, Result};
 use super::plan::Plan;
-use super::recorder::{Command, Dispatch};
+use super::recorder::Command;
 use super::shader::{BindingKind, Entry, Shader};
 use super::tensor::{Arena, Home, Tensor};
+use super::{StepValues, images};
 
 /// Bytes between the `params` of two dispatches in their common buffer: WebGPU's uniform offset alignment.
 const PARAMS_STRIDE: usize = 256;
@@ -17,6 +18,7 @@ const PARAMS_STRIDE: usize = 256;
 /// Buffers by where tensors live.
 pub(super) struct Buffers {
     pub slots: Vec<wgpu::Buffer>,
+    pub images: Vec<wgpu::Texture>,
     pub host: HashMap<Tensor, wgpu::Buffer>,
     pub arenas: HashMap<(usize, usize, Arena), wgpu::Buffer>,
     pub params: wgpu::Buffer,
@@ -28,13 +30,19 @@ impl Buffers {
     pub fn locate(&self, plan: &Plan, tensor: Tensor) -> Option<(&wgpu::Buffer, u64)> {
         let tensor = plan.root(tensor);
         match plan.info(tensor).home {
-            Home::View(_) => None,
+            Home::View(_) | Home::Image => None,
             Home::Transient => plan.slots.of[tensor.0 as usize].map(|slot| (&self.slots[slot], 0)),
             Home::Host => self.host.get(&tensor).map(|b| (b, 0)),
             Home::Arena { set, chunk, arena, offset } => {
                 self.arenas.get(&(set.0, chunk, arena)).map(|b| (b, 4 * offset as u64))
             }
         }
+    }
+
+    /// The texture of an image.
+    pub fn image(&self, plan: &Plan, tensor: Tensor) -> Option<&wgpu::Texture> {
+        let slot = plan.slots.of[tensor.0 as usize].filter(|_| plan.info(tensor).home == Home::Image)?;
+        Some(&self.images[slot])
     }
 }
 
@@ -57,23 +65,49 @@ impl Allocator<'_> {
                 adapter: gpu.info.name.clone(),
             });
         }
-        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some(label),
             size,
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST | extra,
             mapped_at_creation: false,
-        });
+        };
+        self.claim(label, size, || gpu.device.create_buffer(&descriptor))
+    }
+
+    fn image(&mut self, bytes: usize) -> Result<wgpu::Texture> {
+        let gpu = self.gpu;
+        let descriptor = wgpu::TextureDescriptor {
+            label: Some("image"),
+            size: wgpu::Extent3d {
+                width: images::WIDTH as u32,
+                height: images::height(bytes) as u32,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba32Float,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        };
+        self.claim("image", bytes as u64, || gpu.device.create_texture(&descriptor))
+    }
+
+    /// Creates something of that size; memory that is not there is an error that names it.
+    fn claim<T>(&mut self, label: &str, bytes: u64, create: impl FnOnce() -> T) -> Result<T> {
+        let gpu = self.gpu;
+        let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let created = create();
         if pollster::block_on(scope.pop()).is_some() {
             return Err(Error::OutOfMemory {
                 what: label.to_owned(),
-                bytes: size,
+                bytes,
                 allocated: self.total,
                 adapter: gpu.info.name.clone(),
             });
         }
-        self.total += size;
-        Ok(buffer)
+        self.total += bytes;
+        Ok(created)
     }
 }
 
@@ -81,18 +115,19 @@ pub(super) fn allocate(gpu: &Gpu, plan: &Plan) -> Result<Buffers> {
     let mut allocator = Allocator { gpu, total: 0 };
     let storage = wgpu::BufferUsages::STORAGE;
     let uniform = wgpu::BufferUsages::UNIFORM;
-    let mut largest: Vec<Option<usize>> = vec![None; plan.slots.bytes.len()];
+    let mut largest: Vec<Option<usize>> = vec![None; plan.slots.buffers.len()];
     for (index, slot) in plan.slots.of.iter().enumerate() {
-        if let Some(slot) = *slot {
+        if let (Some(slot), Home::Transient) = (*slot, plan.tensors[index].home) {
             let bytes = |t: usize| plan.tensors[t].bytes();
             largest[slot] = Some(largest[slot].map_or(index, |t| if bytes(index) > bytes(t) { index } else { t }));
         }
     }
     let mut slots = Vec::new();
-    for (bytes, tensor) in plan.slots.bytes.iter().zip(&largest) {
+    for (bytes, tensor) in plan.slots.buffers.iter().zip(&largest) {
         let label = tensor.map(|t| plan.tensors[t].name.as_str()).unwrap_or("slot");
         slots.push(allocator.buffer(label, *bytes, storage)?);
     }
+    let images = plan.slots.images.iter().map(|&bytes| allocator.image(bytes)).collect::<Result<_>>()?;
     let mut host = HashMap::new();
     for (index, info) in plan.tensors.iter().enumerate() {
         if info.home == Home::Host {
@@ -113,13 +148,13 @@ pub(super) fn allocate(gpu: &Gpu, plan: &Plan) -> Result<Buffers> {
     let dispatches = dispatches(plan).count();
     let params = allocator.buffer("params", (dispatches * PARAMS_STRIDE).max(PARAMS_STRIDE), uniform)?;
     let step = allocator.buffer("step", size_of::<StepValues>(), uniform)?;
-    Ok(Buffers { slots, host, arenas, params, step })
+    Ok(Buffers { slots, images, host, arenas, params, step })
 }
 
 pub(super) fn dispatches(plan: &Plan) -> impl Iterator<Item = &Dispatch> {
     plan.nodes.iter().flat_map(|n| &n.commands).filter_map(|c| match c {
         Command::Dispatch(d) => Some(d),
-        Command::Clear(_) => None,
+        Command::Clear(_) | Command::Image { .. } => None,
     })
 }
 
@@ -141,26 +176,35 @@ pub(super) fn upload(gpu: &Gpu, plan: &Plan, buffers: &Buffers) {
     gpu.queue.write_buffer(&buffers.params, 0, &all);
 }
 
-/// What makes two dispatches share a pipeline.
-type PipelineKey = (&'static str, &'static str, Vec<(&'static str, u64)>);
+/// What makes two dispatches share a pipeline: shader, entry, constants, and whether accesses are checked.
+pub(super) type PipelineKey = (&'static str, &'static str, Vec<(&'static str, u64)>, bool);
 
-fn key(dispatch: &Dispatch) -> PipelineKey {
+/// A built kernel; handles, cheap to clone.
+#[derive(Clone)]
+pub(super) struct Kernel {
+    pub pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+fn key(dispatch: &Dispatch, options: &EngineOptions) -> PipelineKey {
     let constants = dispatch.constants.iter().map(|(name, value)| (*name, value.to_bits())).collect();
-    (dispatch.shader.name, dispatch.entry.name, constants)
+    (dispatch.shader.name, dispatch.entry.name, constants, options.checked)
 }
 
 fn layout(gpu: &Gpu, shader: &Shader, entry: &Entry) -> wgpu::BindGroupLayout {
+    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let entries = entry.bindings.iter().map(|binding| wgpu::BindGroupLayoutEntry {
         binding: binding.slot,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty: match binding.kind {
-                BindingKind::Uniform => wgpu::BufferBindingType::Uniform,
-                BindingKind::Read => wgpu::BufferBindingType::Storage { read_only: true },
-                BindingKind::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+        ty: match binding.kind {
+            BindingKind::Uniform => buffer(wgpu::BufferBindingType::Uniform),
+            BindingKind::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
+            BindingKind::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
+            BindingKind::Image => wgpu::BindingType::StorageTexture {
+                access: wgpu::StorageTextureAccess::ReadOnly,
+                format: wgpu::TextureFormat::Rgba32Float,
+                view_dimension: wgpu::TextureViewDimension::D2,
             },
-            has_dynamic_offset: false,
-            min_binding_size: None,
         },
         count: None,
     });
@@ -190,19 +234,24 @@ fn scoped<T>(gpu: &Gpu, what: &str, work: impl FnOnce() -> T) -> Result<T> {
     }
 }
 
-/// One pipeline a distinct kernel, built in parallel.
-pub(super) struct Pipelines(HashMap<PipelineKey, (wgpu::ComputePipeline, wgpu::BindGroupLayout)>);
+/// The kernels of a plan.
+pub(super) struct Pipelines {
+    kernels: HashMap<PipelineKey, Kernel>,
+    options: EngineOptions,
+}
 
 impl Pipelines {
-    pub fn get(&self, dispatch: &Dispatch) -> Option<&(wgpu::ComputePipeline, wgpu::BindGroupLayout)> {
-        self.0.get(&key(dispatch))
+    pub fn get(&self, dispatch: &Dispatch) -> Option<&Kernel> {
+        self.kernels.get(&key(dispatch, &self.options))
     }
 }
 
+/// The plan's kernels: those that an earlier plan on this adapter had as they are, the others built in parallel.
 pub(super) fn pipelines(gpu: &Gpu, plan: &Plan, options: &EngineOptions) -> Result<Pipelines> {
     use rayon::prelude::*;
-    let mut seen = HashSet::new();
-    let distinct: Vec<&Dispatch> = dispatches(plan).filter(|d| seen.insert(key(d))).collect();
+    let mut kernels: HashMap<PipelineKey, Kernel> = gpu.kernels.lock().map(|k| k.clone()).unwrap_or_default();
+    let mut seen: HashSet<PipelineKey> = kernels.keys().cloned().collect();
+    let distinct: Vec<&Dispatch> = dispatches(plan).filter(|d| seen.insert(key(d, options))).collect();
     let names: HashSet<&str> = distinct.iter().map(|d| d.shader.name).collect();
     let mut modules = HashMap::new();
     for name in names {
@@ -230,10 +279,14 @@ pub(super) fn pipelines(gpu: &Gpu, plan: &Plan, options: &EngineOptions) -> Resu
                 },
                 cache: None,
             });
-            (key(dispatch), (pipeline, bind_layout))
+            (key(dispatch, options), Kernel { pipeline, layout: bind_layout })
         })
     };
-    Ok(Pipelines(distinct.par_iter().map(build).collect::<Result<HashMap<_, _>>>()?))
+    kernels.extend(distinct.par_iter().map(build).collect::<Result<HashMap<_, _>>>()?);
+    if let Ok(mut shared) = gpu.kernels.lock() {
+        shared.clone_from(&kernels);
+    }
+    Ok(Pipelines { kernels, options: options.clone() })
 }
 
 fn check_limits(gpu: &Gpu, plan: &Plan, node: &str, dispatch: &Dispatch) -> Result<()> {
@@ -252,8 +305,8 @@ fn check_limits(gpu: &Gpu, plan: &Plan, node: &str, dispatch: &Dispatch) -> Resu
         return Err(limit(kernel(), groups.into(), most.into(), "workgroups", name));
     }
     let most = gpu.limits.max_storage_buffer_binding_size;
-    for (_, tensor) in &dispatch.binds {
-        let info = plan.info(*tensor);
+    let buffers = dispatch.binds.iter().map(|(_, tensor)| plan.info(*tensor)).filter(|i| i.home != Home::Image);
+    for info in buffers {
         let bytes = info.bytes() as u64;
         if bytes > most {
             let what = format!("tensor {} {:?} of {}", info.name, info.shape, kernel());
@@ -294,16 +347,25 @@ fn bind_group(
     dispatch: &Dispatch,
     params_offset: usize,
 ) -> Option<wgpu::BindGroup> {
-    let (_, layout) = built.get(dispatch)?;
+    let layout = &built.get(dispatch)?.layout;
+    let bound = |slot| dispatch.binds.iter().find(|(s, _)| *s == slot).map(|(_, tensor)| *tensor);
+    let images = dispatch.entry.bindings.iter().filter(|b| b.kind == BindingKind::Image);
+    let views = images.map(|b| Some((b.slot, buffers.image(plan, bound(b.slot)?)?.create_view(&Default::default()))));
+    let views = views.collect::<Option<HashMap<_, _>>>()?;
     let mut entries = Vec::new();
     for binding in dispatch.entry.bindings {
         let (buffer, offset, size) = match (binding.kind, binding.name) {
             (BindingKind::Uniform, "step") => (&buffers.step, 0, size_of::<StepValues>() as u64),
             (BindingKind::Uniform, _) => (&buffers.params, params_offset as u64, dispatch.params.len() as u64),
+            (BindingKind::Image, _) => {
+                let resource = wgpu::BindingResource::TextureView(views.get(&binding.slot)?);
+                entries.push(wgpu::BindGroupEntry { binding: binding.slot, resource });
+                continue;
+            }
             _ => {
-                let (_, tensor) = dispatch.binds.iter().find(|(slot, _)| *slot == binding.slot)?;
-                let (buffer, offset) = buffers.locate(plan, *tensor)?;
-                (buffer, offset, plan.info(*tensor).bytes() as u64)
+                let tensor = bound(binding.slot)?;
+                let (buffer, offset) = buffers.locate(plan, tensor)?;
+                (buffer, offset, plan.info(tensor).bytes() as u64)
             }
         };
         let resource =

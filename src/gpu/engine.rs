@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use super::StepValues;
 use super::adapter::Gpu;
 use super::compile::{self, Buffers};
 use super::error::{Error, Result};
@@ -13,6 +12,7 @@ use super::plan::Plan;
 use super::recorder::{Command, Phase};
 use super::reference::decode;
 use super::tensor::{Arena, Dtype, Param, ParamSet, Tensor};
+use super::{StepValues, images};
 
 /// Seconds of work a submission should hold: far below every desktop watchdog.
 const SUBMISSION_SECONDS: f64 = 0.2;
@@ -31,6 +31,22 @@ pub struct EngineOptions {
 enum Action {
     Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, workgroups: [u32; 3] },
     Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
+    Image { buffer: wgpu::Buffer, offset: u64, bytes: usize, texture: wgpu::Texture },
+}
+
+/// One piece of a copy between a buffer, from byte `offset` on, and an image: both places, and how much.
+fn piece<'a>(
+    (buffer, offset): (&'a wgpu::Buffer, u64),
+    image: &'a wgpu::Texture,
+    (first, texels, rows): (u32, u32, u32),
+) -> (wgpu::TexelCopyBufferInfo<'a>, wgpu::TexelCopyTextureInfo<'a>, wgpu::Extent3d) {
+    let row = 16 * images::WIDTH as u32;
+    let offset = offset + u64::from(first) * u64::from(row);
+    let layout = wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(row), rows_per_image: None };
+    let mut place = image.as_image_copy();
+    place.origin.y = first;
+    let extent = wgpu::Extent3d { width: texels, height: rows, depth_or_array_layers: 1 };
+    (wgpu::TexelCopyBufferInfo { buffer, layout }, place, extent)
 }
 
 struct CompiledNode {
@@ -46,8 +62,8 @@ struct Pending {
 
 /// A plan compiled for one adapter, with its memory.
 pub struct Engine {
-    gpu: Arc<Gpu>,
-    plan: Plan,
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) plan: Plan,
     buffers: Buffers,
     nodes: Vec<CompiledNode>,
     pending: VecDeque<Pending>,
@@ -86,14 +102,22 @@ impl Engine {
             let mut actions = Vec::new();
             for command in &node.commands {
                 let action = match command {
-                    Command::Dispatch(d) => pipelines.get(d).zip(groups.next()).map(|((pipeline, _), group)| {
-                        Action::Dispatch { pipeline: pipeline.clone(), group, workgroups: d.groups }
+                    Command::Dispatch(d) => pipelines.get(d).zip(groups.next()).map(|(kernel, group)| {
+                        Action::Dispatch { pipeline: kernel.pipeline.clone(), group, workgroups: d.groups }
                     }),
                     Command::Clear(t) => buffers.locate(&plan, *t).map(|(buffer, offset)| Action::Clear {
                         buffer: buffer.clone(),
                         offset,
                         bytes: plan.info(*t).bytes() as u64,
                     }),
+                    Command::Image { from, to } => buffers.locate(&plan, *from).zip(buffers.image(&plan, *to)).map(
+                        |((buffer, offset), texture)| Action::Image {
+                            buffer: buffer.clone(),
+                            offset,
+                            bytes: plan.info(*to).bytes(),
+                            texture: texture.clone(),
+                        },
+                    ),
                 };
                 actions.extend(action);
             }
@@ -154,14 +178,30 @@ impl Engine {
         self.gpu.check_lost()
     }
 
-    fn submit(&self, nodes: std::ops::Range<usize>) {
+    pub(super) fn submit(&self, nodes: std::ops::Range<usize>) {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.encode(&mut encoder, nodes);
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, nodes: std::ops::Range<usize>) {
         let mut actions = self.nodes[nodes].iter().flat_map(|n| &n.actions).peekable();
         while let Some(action) = actions.peek() {
-            if let Action::Clear { buffer, offset, bytes } = action {
-                encoder.clear_buffer(buffer, *offset, Some(*bytes));
-                actions.next();
-                continue;
+            match action {
+                Action::Clear { buffer, offset, bytes } => {
+                    encoder.clear_buffer(buffer, *offset, Some(*bytes));
+                    actions.next();
+                    continue;
+                }
+                Action::Image { buffer, offset, bytes, texture } => {
+                    for part in images::pieces(*bytes) {
+                        let (from, to, extent) = piece((buffer, *offset), texture, part);
+                        encoder.copy_buffer_to_texture(from, to, extent);
+                    }
+                    actions.next();
+                    continue;
+                }
+                Action::Dispatch { .. } => {}
             }
             let mut pass = encoder.begin_compute_pass(&Default::default());
             while let Some(Action::Dispatch { pipeline, group, workgroups: [x, y, z] }) = actions.peek() {
@@ -171,7 +211,6 @@ impl Engine {
                 actions.next();
             }
         }
-        self.gpu.queue.submit([encoder.finish()]);
     }
 
     /// Waits until everything submitted is done.
@@ -204,22 +243,6 @@ impl Engine {
             }
         }
         Ok(errors)
-    }
-
-    /// Seconds each node of a phase takes alone, by node name: submitted and waited for one by one.
-    ///
-    /// # Errors
-    /// The device was lost.
-    pub fn time_nodes(&mut self, phase: Phase) -> Result<Vec<(&'static str, f64)>> {
-        let mut times = Vec::new();
-        for index in self.plan.phase(phase) {
-            self.wait()?;
-            let clock = Instant::now();
-            self.submit(index..index + 1);
-            self.wait()?;
-            times.push((self.plan.nodes[index].name, clock.elapsed().as_secs_f64()));
-        }
-        Ok(times)
     }
 
     // ---- host data
@@ -271,9 +294,19 @@ impl Engine {
                 mapped_at_creation: false,
             })
         });
-        let (buffer, offset) = self.locate(tensor)?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        match self.buffers.image(&self.plan, tensor) {
+            Some(image) => {
+                for part in images::pieces(bytes as usize) {
+                    let (to, from, extent) = piece((&staging, 0), image, part);
+                    encoder.copy_texture_to_buffer(from, to, extent);
+                }
+            }
+            None => {
+                let (buffer, offset) = self.locate(tensor)?;
+                encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+            }
+        }
         self.gpu.queue.submit([encoder.finish()]);
         let (sender, done) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {

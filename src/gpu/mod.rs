@@ -6,20 +6,24 @@
 
 mod adapter;
 mod compile;
+mod dispatch;
 mod engine;
 mod error;
+mod images;
 mod plan;
 mod recorder;
 mod reference;
 pub mod shader;
 mod slots;
 mod tensor;
+mod timing;
 
 pub use adapter::{AdapterChoice, Caps, Gpu, list_adapters};
+pub use dispatch::DispatchBuilder;
 pub use engine::{Engine, EngineOptions, NamedValues, NodeError};
 pub use error::{Error, Result};
 pub use plan::{Plan, PlanSummary};
-pub use recorder::{DispatchBuilder, HostNode, Phase, Recorder, Twin, grid};
+pub use recorder::{HostNode, Phase, Recorder, Twin, grid};
 pub use reference::Values;
 pub use tensor::{ALIGN_WORDS, Arena, Dtype, Param, ParamSet, Tensor};
 

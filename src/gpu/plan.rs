@@ -13,6 +13,7 @@ impl Node {
         self.commands.iter().flat_map(|command| match command {
             Command::Dispatch(d) => d.binds.iter().map(|(_, t)| *t).collect::<Vec<_>>(),
             Command::Clear(t) => vec![*t],
+            Command::Image { from, to } => vec![*from, *to],
         })
     }
 }
@@ -56,10 +57,10 @@ impl Plan {
 
     /// What the plan costs, by part.
     pub fn summary(&self) -> PlanSummary {
-        let mut summary = PlanSummary { planned: self.slots.bytes.iter().sum(), ..PlanSummary::default() };
+        let mut summary = PlanSummary { planned: self.slots.total_bytes(), ..PlanSummary::default() };
         for (index, info) in self.tensors.iter().enumerate() {
             match info.home {
-                Home::Transient if self.slots.of[index].is_some() => summary.unplanned += info.bytes(),
+                Home::Transient | Home::Image if self.slots.of[index].is_some() => summary.unplanned += info.bytes(),
                 Home::Host => summary.inputs += info.bytes(),
                 _ => {}
             }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::shader::{BindingKind, Entry, ParamKind, Shader};
+use super::dispatch::Dispatch;
+use super::images::Images;
 use super::tensor::{ALIGN_WORDS, Arena, Dtype, Home, Info, Param, ParamSet, Set, Tensor};
 use super::{Caps, StepValues};
 
@@ -36,17 +37,11 @@ pub type Twin = Arc<dyn Fn(&mut HostNode<'_>) + Send + Sync>;
 pub(super) enum Command {
     Dispatch(Dispatch),
     Clear(Tensor),
-}
-
-/// One recorded dispatch.
-#[derive(Debug, Clone)]
-pub(super) struct Dispatch {
-    pub shader: &'static Shader,
-    pub entry: &'static Entry,
-    pub constants: Vec<(&'static str, f64)>,
-    pub binds: Vec<(u32, Tensor)>,
-    pub params: Vec<u8>,
-    pub groups: [u32; 3],
+    /// Copies a tensor into an image.
+    Image {
+        from: Tensor,
+        to: Tensor,
+    },
 }
 
 /// One operation's forward or backward: its dispatches and its CPU twin.
@@ -70,6 +65,7 @@ pub struct Recorder {
     pub(super) nodes: Vec<Node>,
     pub(super) sets: Vec<Set>,
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
+    pub(super) images: Images,
     tape: Vec<(Tensor, Backward)>,
     grads: HashMap<Tensor, Tensor>,
     phase: Phase,
@@ -84,6 +80,7 @@ impl Recorder {
             nodes: Vec::new(),
             sets: Vec::new(),
             constants: Vec::new(),
+            images: Images::default(),
             tape: Vec::new(),
             grads: HashMap::new(),
             phase: Phase::Micro,
@@ -95,12 +92,16 @@ impl Recorder {
         &self.caps
     }
 
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
     /// Nodes recorded from now on run in `phase`.
     pub fn set_phase(&mut self, phase: Phase) {
         self.phase = phase;
     }
 
-    fn push(&mut self, name: impl Into<String>, shape: &[usize], dtype: Dtype, home: Home) -> Tensor {
+    pub(super) fn push(&mut self, name: impl Into<String>, shape: &[usize], dtype: Dtype, home: Home) -> Tensor {
         let info = Info { name: name.into(), shape: shape.to_vec(), dtype, home, needs_grad: false, keep: false };
         self.tensors.push(info);
         Tensor(self.tensors.len() as u32 - 1)
@@ -147,6 +148,7 @@ impl Recorder {
         let Info { name, dtype, home, .. } = self.tensors[tensor.0 as usize].clone();
         let home = match home {
             Home::Transient | Home::Host => Home::View(tensor),
+            Home::Image => panic!("reshape {name}: an image has one shape"),
             // A view's own root, or a place in an arena.
             placed => placed,
         };
@@ -312,22 +314,16 @@ impl Recorder {
         self.command(Command::Clear(tensor));
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
         let node = self.nodes.last_mut().expect("a command needs a node: call `node` first");
         node.commands.push(command);
     }
 
-    /// Starts a dispatch of entry point `entry` of `shaders/{shader}.wgsl`.
-    ///
-    /// # Panics
-    /// If there is no such shader or entry: a mistake in an operation, which every test run of it shows.
-    pub fn dispatch(&mut self, shader: &str, entry: &str) -> DispatchBuilder<'_> {
-        let found = Shader::named(shader).unwrap_or_else(|| panic!("no shader {shader}.wgsl"));
-        let entry = found.entry(entry).unwrap_or_else(|| panic!("{shader}.wgsl has no entry {entry}"));
-        let size = found.params.iter().map(|p| p.offset as usize + 4).max().unwrap_or(0).next_multiple_of(16);
-        let params = vec![0; size];
-        let dispatch = Dispatch { shader: found, entry, constants: vec![], binds: vec![], params, groups: [1; 3] };
-        DispatchBuilder { recorder: self, dispatch }
+    /// Drops the nodes recorded so far but keeps the tape: what they wrote is then never written, for timing a backward
+    /// pass alone.
+    pub fn forget_nodes(&mut self) {
+        self.nodes.clear();
+        self.images.0.clear();
     }
 
     // ---- tape
@@ -367,8 +363,8 @@ impl Recorder {
         self.grads.insert(tensor, sum);
     }
 
-    /// `a + b` as a node.
-    fn sum_of(&mut self, a: Tensor, b: Tensor) -> Tensor {
+    /// `a + b` as a node, without a gradient.
+    pub fn sum_of(&mut self, a: Tensor, b: Tensor) -> Tensor {
         let shape = self.shape(a).to_vec();
         let len = self.len(a);
         let y = self.transient(format!("{} + {}", self.name(a), self.name(b)), &shape);
@@ -395,67 +391,4 @@ pub fn grid(groups: usize) -> [u32; 3] {
     const MOST: usize = 65_535;
     let y = groups.div_ceil(MOST).max(1);
     [groups.div_ceil(y).max(1) as u32, y as u32, 1]
-}
-
-/// One dispatch being described; ends with `groups`.
-pub struct DispatchBuilder<'a> {
-    recorder: &'a mut Recorder,
-    dispatch: Dispatch,
-}
-
-impl DispatchBuilder<'_> {
-    fn at(&self) -> String {
-        format!("{}.wgsl, entry {}", self.dispatch.shader.name, self.dispatch.entry.name)
-    }
-
-    /// Binds a tensor to the storage variable `name`. A variable that the entry does not use is an error.
-    pub fn bind(mut self, name: &str, tensor: Tensor) -> Self {
-        let binding = self.dispatch.entry.bindings.iter().find(|b| b.name == name);
-        let binding = binding.unwrap_or_else(|| panic!("{}: no binding {name}", self.at()));
-        self.dispatch.binds.push((binding.slot, tensor));
-        self
-    }
-
-    fn field(&mut self, name: &str, kind: ParamKind, bytes: [u8; 4]) {
-        let at = self.at();
-        let param = self.dispatch.shader.params.iter().find(|p| p.name == name && p.kind == kind);
-        let offset = param.unwrap_or_else(|| panic!("{at}: no params.{name} of type {kind:?}")).offset as usize;
-        self.dispatch.params[offset..offset + 4].copy_from_slice(&bytes);
-    }
-
-    /// Sets `params.name`, a `u32`.
-    ///
-    /// # Panics
-    /// If the value does not fit 32 bits; tensors of that many elements do not fit any adapter's bindings.
-    pub fn u32(mut self, name: &str, value: usize) -> Self {
-        let value = u32::try_from(value).unwrap_or_else(|_| panic!("{}: params.{name} = {value}", self.at()));
-        self.field(name, ParamKind::U32, value.to_le_bytes());
-        self
-    }
-
-    /// Sets `params.name`, an `f32`.
-    pub fn f32(mut self, name: &str, value: f32) -> Self {
-        self.field(name, ParamKind::F32, value.to_le_bytes());
-        self
-    }
-
-    /// Sets the `override` constant `name`.
-    pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
-        self.dispatch.constants.push((name, value.into()));
-        self
-    }
-
-    /// Ends the description with the number of workgroups.
-    ///
-    /// # Panics
-    /// If a binding was left out: a mistake in an operation.
-    pub fn groups(self, groups: [u32; 3]) {
-        let at = self.at();
-        for binding in self.dispatch.entry.bindings.iter().filter(|b| b.kind != BindingKind::Uniform) {
-            let bound = self.dispatch.binds.iter().any(|(slot, _)| *slot == binding.slot);
-            assert!(bound, "{at}: {} is not bound", binding.name);
-        }
-        let dispatch = Dispatch { groups, ..self.dispatch };
-        self.recorder.command(Command::Dispatch(dispatch));
-    }
 }

@@ -44,6 +44,8 @@ pub enum BindingKind {
     Read,
     /// `var<storage, read_write>`
     ReadWrite,
+    /// `texture_storage_2d<rgba32float, read>`
+    Image,
 }
 
 /// One field of `params`.

@@ -3,14 +3,57 @@
 //! A slot is a buffer of its own and not a range of one arena: wgpu tracks whole buffers, and a dispatch that reads one
 //! range and writes another of the same buffer is refused.
 
+use super::images::{WIDTH, height};
 use super::plan::Plan;
 use super::tensor::{Home, Tensor};
 
-/// Which slot each transient tensor lives in, and each slot's bytes.
+/// Which slot each transient tensor or image lives in, and each slot's bytes; buffers and textures are counted apart.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Slots {
     pub of: Vec<Option<usize>>,
-    pub bytes: Vec<usize>,
+    pub buffers: Vec<usize>,
+    pub images: Vec<usize>,
+}
+
+impl Slots {
+    /// Bytes of all slots.
+    pub fn total_bytes(&self) -> usize {
+        self.buffers.iter().chain(&self.images).sum()
+    }
+}
+
+/// Slots of one kind: their bytes, and which are free.
+#[derive(Default)]
+struct Pool {
+    bytes: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Pool {
+    /// Best fit; a slot that fits badly grows rather than a new one being made.
+    fn take(&mut self, need: usize) -> usize {
+        let bytes = &self.bytes;
+        let fits = self.free.iter().copied().filter(|&s| bytes[s] >= need).min_by_key(|&s| bytes[s]);
+        let slot = fits.filter(|&s| bytes[s] <= 2 * need).unwrap_or_else(|| self.grow(need));
+        self.free.retain(|&s| s != slot);
+        slot
+    }
+
+    /// The largest free slot below `need`, grown to it if it is at least half of it, else a new slot.
+    fn grow(&mut self, need: usize) -> usize {
+        let bytes = &mut self.bytes;
+        let small = self.free.iter().copied().filter(|&s| bytes[s] < need && 2 * bytes[s] >= need);
+        match small.max_by_key(|&s| bytes[s]) {
+            Some(slot) => {
+                bytes[slot] = need;
+                slot
+            }
+            None => {
+                bytes.push(need);
+                bytes.len() - 1
+            }
+        }
+    }
 }
 
 /// First and last node that touch each tensor.
@@ -30,46 +73,31 @@ fn lifetimes(plan: &Plan) -> Vec<Option<(usize, usize)>> {
     lives
 }
 
-/// Plans best-fit, in the order of the nodes; a slot that fits badly grows rather than a new one being made.
+/// Plans in the order of the nodes.
 pub(super) fn plan(plan: &Plan) -> Slots {
     let lives = lifetimes(plan);
     let mut births: Vec<Vec<Tensor>> = vec![Vec::new(); plan.nodes.len() + 1];
     let mut deaths: Vec<Vec<Tensor>> = vec![Vec::new(); plan.nodes.len() + 1];
     for (index, life) in lives.iter().enumerate() {
-        if let (Some((first, last)), Home::Transient) = (life, plan.tensors[index].home) {
+        if let (Some((first, last)), Home::Transient | Home::Image) = (life, plan.tensors[index].home) {
             births[*first].push(Tensor(index as u32));
             deaths[*last].push(Tensor(index as u32));
         }
     }
-    let mut slots = Slots { of: vec![None; plan.tensors.len()], bytes: Vec::new() };
-    let mut free: Vec<usize> = Vec::new();
+    let mut of = vec![None; plan.tensors.len()];
+    let (mut buffers, mut images) = (Pool::default(), Pool::default());
     for (born, dead) in births.iter().zip(&deaths) {
         for &tensor in born {
-            let need = plan.tensors[tensor.0 as usize].bytes();
-            let fits = free.iter().copied().filter(|&s| slots.bytes[s] >= need).min_by_key(|&s| slots.bytes[s]);
-            let slot = match fits.filter(|&s| slots.bytes[s] <= 2 * need) {
-                Some(slot) => slot,
-                None => grow(&mut slots.bytes, &free, need),
-            };
-            free.retain(|&s| s != slot);
-            slots.of[tensor.0 as usize] = Some(slot);
+            let info = &plan.tensors[tensor.0 as usize];
+            of[tensor.0 as usize] = Some(match info.home {
+                Home::Image => images.take(16 * WIDTH * height(info.bytes())),
+                _ => buffers.take(info.bytes()),
+            });
         }
-        free.extend(dead.iter().filter_map(|t| slots.of[t.0 as usize]));
-    }
-    slots
-}
-
-/// The largest free slot below `need`, grown to it if it is at least half of it, else a new slot.
-fn grow(bytes: &mut Vec<usize>, free: &[usize], need: usize) -> usize {
-    let largest = free.iter().copied().filter(|&s| bytes[s] < need && 2 * bytes[s] >= need).max_by_key(|&s| bytes[s]);
-    match largest {
-        Some(slot) => {
-            bytes[slot] = need;
-            slot
-        }
-        None => {
-            bytes.push(need);
-            bytes.len() - 1
+        for &tensor in dead {
+            let image = plan.tensors[tensor.0 as usize].home == Home::Image;
+            if image { &mut images } else { &mut buffers }.free.extend(of[tensor.0 as usize]);
         }
     }
+    Slots { of, buffers: buffers.bytes, images: images.bytes }
 }

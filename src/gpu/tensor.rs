@@ -49,6 +49,8 @@ pub(super) enum Home {
     Transient,
     /// A buffer of its own that the host writes: an input or a constant.
     Host,
+    /// A texture that nodes read, shared with images that live at other times; see `Recorder::image`.
+    Image,
     /// The same memory as another tensor, seen in another shape.
     View(Tensor),
     /// Words `offset..` of one chunk of an arena.

@@ -5,7 +5,8 @@ use super::params::{Params, QkvBias};
 use crate::gpu::{Dtype, Recorder, Tensor};
 use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
-use crate::op::{attention, gelu, layer_norm, residual};
+use crate::op::residual::Skip;
+use crate::op::{attention, layer_norm};
 
 /// One block's parameters.
 #[derive(Debug, Clone, Copy)]
@@ -64,15 +65,11 @@ impl Block {
         let h = layer_norm::forward(rec, x, &self.norm1);
         let qkv = linear::forward(rec, h, &self.qkv);
         let h = attention::forward(rec, qkv, self.heads);
-        let h = linear::forward(rec, h, &self.proj);
-        let scale = drops.branch(rec, samples, rate);
-        let x = residual::forward(rec, x, h, scale);
+        let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
+        let x = linear::forward_skip(rec, h, &self.proj, skip);
         let h = layer_norm::forward(rec, x, &self.norm2);
-        let h = linear::forward(rec, h, &self.fc1);
-        let h = gelu::forward(rec, h);
-        let h = linear::forward(rec, h, &self.fc2);
-        let scale = drops.branch(rec, samples, rate);
-        residual::forward(rec, x, h, scale)
+        let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
+        linear::mlp(rec, h, [&self.fc1, &self.fc2], skip)
     }
 }
 

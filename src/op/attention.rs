@@ -6,7 +6,7 @@
 
 use super::check::Case;
 use super::expect_shape;
-use crate::gpu::{Caps, DispatchBuilder, HostNode, Recorder, Tensor, grid};
+use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
 
 /// Largest head size the kernels take.
 pub const MAX_HEAD_SIZE: usize = 128;
@@ -29,8 +29,8 @@ impl Sizes {
         (((sample * self.tokens + token) * 3 + part) * self.heads + head) * self.size
     }
 
-    /// Ends a dispatch with its sizes and grid: 8 tokens a workgroup of the subgroup kernels, 64 of the others.
-    fn finish(&self, dispatch: DispatchBuilder<'_>, family: Family) {
+    /// Ends a dispatch with its sizes and grid; a lane of the subgroup kernels takes `per_lane` tokens.
+    fn finish(&self, dispatch: DispatchBuilder<'_>, family: Family, per_lane: usize) {
         let Sizes { samples, tokens, heads, size } = *self;
         let dispatch = dispatch.u32("tokens", tokens).u32("heads", heads).f32("scale", self.scale() as f32);
         match family {
@@ -39,8 +39,8 @@ impl Sizes {
                 dispatch.groups(grid((samples * heads * tokens).div_ceil(64)));
             }
             Family::Tile => dispatch.groups([tokens.div_ceil(64) as u32, heads as u32, samples as u32]),
-            Family::Subgroup => {
-                dispatch.u32("samples", samples).groups(grid(samples * heads * tokens.div_ceil(8)));
+            Family::Subgroup | Family::Image => {
+                dispatch.u32("samples", samples).groups(grid(samples * heads * tokens.div_ceil(8 * per_lane)));
             }
         }
     }
@@ -59,12 +59,18 @@ enum Family {
     Tile,
     /// Rows shared by shuffles, for subgroups of 8 lanes.
     Subgroup,
+    /// The same with qkv and dy in textures.
+    Image,
 }
 
+/// Queries a lane of the subgroup kernels takes: `PER_LANE` in the shaders.
+const PER_LANE: usize = 2;
+
 impl Family {
-    fn of(caps: &Caps, size: usize) -> Self {
+    fn of(rec: &Recorder, qkv: Tensor, size: usize) -> Self {
         match size {
-            16 | 32 | 64 if caps.subgroup == Some(8) => Family::Subgroup,
+            16 | 32 | 64 if rec.caps().subgroup == Some(8) && rec.suits_image(qkv) => Family::Image,
+            16 | 32 | 64 if rec.caps().subgroup == Some(8) => Family::Subgroup,
             16 | 32 | 64 | 80 => Family::Tile,
             _ => Family::Plain,
         }
@@ -75,6 +81,9 @@ impl Family {
             (Family::Subgroup, 16) => "attention_subgroup_16",
             (Family::Subgroup, 32) => "attention_subgroup_32",
             (Family::Subgroup, _) => "attention_subgroup_64",
+            (Family::Image, 16) => "attention_image_16",
+            (Family::Image, 32) => "attention_image_32",
+            (Family::Image, _) => "attention_image_64",
             (Family::Tile, 16) => "attention_tile_16",
             (Family::Tile, 32) => "attention_tile_32",
             (Family::Tile, 64) => "attention_tile_64",
@@ -84,29 +93,39 @@ impl Family {
     }
 }
 
+/// The kernel that takes qkv (B, N, 3 H D), by its shader's name.
+pub fn kernel_name(rec: &Recorder, qkv: Tensor, heads: usize) -> &'static str {
+    let size = rec.width(qkv) / 3 / heads;
+    Family::of(rec, qkv, size).shader(size)
+}
+
 /// The dispatches of the backward; `[dy, qkv, y, saved, dqkv]`.
 fn record_backward(rec: &mut Recorder, z: Sizes, family: Family, tensors: [Tensor; 5]) {
     let [dy, qkv, y, saved, dqkv] = tensors;
     let shader = family.shader(z.size);
-    if family == Family::Plain {
-        let dispatch = rec.dispatch(shader, "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
-        return z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family);
-    }
-    let delta = rec.transient("sum of dy y", &[z.samples, z.heads, z.tokens]);
-    if family == Family::Subgroup {
-        let dispatch = rec.dispatch(shader, "backward_delta").bind("dy", dy).bind("out", y);
-        z.finish(dispatch.bind("delta_out", delta), family);
-    }
-    for entry in ["backward_q", "backward_kv"] {
-        let dispatch = rec.dispatch(shader, entry).bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
-        let dispatch = dispatch.bind("dqkv", dqkv);
-        let dispatch = match (family, entry) {
-            // The tile kernel's first pass writes delta for its second.
-            (Family::Tile, "backward_q") => dispatch.bind("out", y).bind("delta", delta),
-            (Family::Tile, _) => dispatch.bind("deltas", delta),
-            _ => dispatch.bind("delta", delta),
-        };
-        z.finish(dispatch, family);
+    let delta = || [z.samples, z.heads, z.tokens];
+    match family {
+        Family::Plain => {
+            let dispatch = rec.dispatch(shader, "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
+            z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family, 1);
+        }
+        Family::Tile => {
+            let delta = rec.transient("sum of dy y", &delta());
+            // The first pass writes delta for the second.
+            let dispatch = rec.dispatch(shader, "backward_q").bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
+            z.finish(dispatch.bind("dqkv", dqkv).bind("out", y).bind("delta", delta), family, 1);
+            let dispatch = rec.dispatch(shader, "backward_kv").bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
+            z.finish(dispatch.bind("dqkv", dqkv).bind("deltas", delta), family, 1);
+        }
+        Family::Subgroup | Family::Image => {
+            let delta = rec.transient("sum of dy y", &delta());
+            let dispatch = rec.dispatch(shader, "backward_delta").bind("dy_in", dy).bind("out", y);
+            z.finish(dispatch.bind("delta_out", delta), family, 1);
+            for (entry, per_lane) in [("backward_q", PER_LANE), ("backward_kv", 1)] {
+                let dispatch = rec.dispatch(shader, entry).bind("qkv", qkv).bind("dy_in", dy).bind("log_sum", saved);
+                z.finish(dispatch.bind("dqkv", dqkv).bind("delta", delta), family, per_lane);
+            }
+        }
     }
 }
 
@@ -121,18 +140,25 @@ pub fn forward(rec: &mut Recorder, qkv: Tensor, heads: usize) -> Tensor {
     expect_shape(rec, "attention", qkv, &[samples, tokens, 3 * heads * z.size]);
     let y = rec.transient("attention", &[samples, tokens, heads * z.size]);
     let saved = rec.transient("attention log sums", &[samples, heads, tokens]);
+    let family = Family::of(rec, qkv, z.size);
+    let read = operand(rec, qkv, family);
     let flops = 4.0 * (samples * heads * tokens * tokens * z.size) as f64;
     rec.node("attention.forward", &[qkv], &[y, saved], flops, move |h| forward_twin(h, z));
-    let family = Family::of(rec.caps(), z.size);
-    let dispatch = rec.dispatch(family.shader(z.size), "forward").bind("qkv", qkv).bind("y", y).bind("saved", saved);
-    z.finish(dispatch, family);
+    let dispatch = rec.dispatch(family.shader(z.size), "forward").bind("qkv", read).bind("y", y).bind("saved", saved);
+    z.finish(dispatch, family, PER_LANE);
     rec.tape(&[qkv], y, move |rec, dy| {
         let dqkv = rec.transient("d qkv", &[samples, tokens, width]);
+        let reads = [operand(rec, dy, family), operand(rec, qkv, family)];
         rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * flops, move |h| backward_twin(h, z));
-        record_backward(rec, z, family, [dy, qkv, y, saved, dqkv]);
+        record_backward(rec, z, family, [reads[0], reads[1], y, saved, dqkv]);
         rec.add_grad(qkv, dqkv);
     });
     y
+}
+
+/// What the kernels of a family read of qkv or dy: an image or the tensor itself.
+fn operand(rec: &mut Recorder, x: Tensor, family: Family) -> Tensor {
+    if family == Family::Image { rec.image(x) } else { x }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -197,5 +223,14 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, qkv, heads)
         })
     };
-    vec![case(1, 1, 1, 7), case(2, 7, 3, 16), case(1, 33, 2, 32), case(1, 70, 1, 64), case(1, 9, 1, 80)]
+    vec![
+        case(1, 1, 1, 7),
+        case(2, 7, 3, 16),
+        case(3, 21, 4, 16),
+        case(1, 33, 2, 32),
+        case(2, 25, 1, 32),
+        case(1, 70, 1, 64),
+        case(2, 13, 2, 64),
+        case(1, 9, 1, 80),
+    ]
 }

@@ -103,6 +103,16 @@ impl Rig {
         tensor
     }
 
+    /// `a + b`, with its gradient.
+    pub fn sum(&mut self, a: Tensor, b: Tensor) -> Tensor {
+        let y = self.rec.sum_of(a, b);
+        self.rec.tape(&[a, b], y, move |rec, dy| {
+            rec.add_grad(a, dy);
+            rec.add_grad(b, dy);
+        });
+        y
+    }
+
     /// The set that `param` adds to.
     pub fn set(&self) -> ParamSet {
         self.set

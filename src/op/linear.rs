@@ -1,9 +1,11 @@
-//! Linear layer `y = x Wᵀ + b` on the last dimension: x (R, in), W (out, in), b (out), y (R, out).
+//! Linear layer `y = x Wᵀ + b` on the last dimension: x (R, in), W (out, in), b (out), y (R, out), alone, before a GELU
+//! or before a residual sum.
 //!
 //! `dx = dy W`, `dW += dyᵀ x`, `db += sum_R dy`.
 
 use super::check::Case;
 use super::matmul::{Epilogue, Layout, Product, record};
+use super::residual::{self, Skip};
 use super::{column_sum, expect_shape};
 use crate::gpu::{Recorder, Tensor};
 
@@ -23,11 +25,14 @@ impl Linear {
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
         Linear { weight, bias, skip_middle: false }
     }
+
+    fn bias_of(&self, rec: &Recorder) -> Tensor {
+        self.bias.unwrap_or_else(|| panic!("linear: {} has no bias", rec.name(self.weight)))
+    }
 }
 
-/// `y (.., out)` of `x (.., in)`.
-pub fn forward(rec: &mut Recorder, x: Tensor, layer: &Linear) -> Tensor {
-    let (rows, k) = (rec.rows(x), rec.width(x));
+/// The shape of `y`.
+fn shape_of(rec: &Recorder, x: Tensor, layer: &Linear) -> Vec<usize> {
     let n = rec.shape(layer.weight)[0];
     if let Some(bias) = layer.bias {
         expect_shape(rec, "linear", bias, &[n]);
@@ -36,30 +41,90 @@ pub fn forward(rec: &mut Recorder, x: Tensor, layer: &Linear) -> Tensor {
     if let Some(last) = shape.last_mut() {
         *last = n;
     }
+    shape
+}
+
+/// Records the product of a forward pass.
+fn product(rec: &mut Recorder, x: Tensor, layer: &Linear, y: Tensor, epilogue: Epilogue) {
+    let (m, k, n) = (rec.rows(x), rec.width(x), rec.width(y));
+    record(rec, "linear.forward", Product { a: x, b: layer.weight, c: y, layout: Layout::NT, m, n, k, epilogue });
+}
+
+/// What a linear layer's backward may depend on.
+fn inputs(x: Tensor, layer: &Linear) -> Vec<Tensor> {
+    [x, layer.weight].into_iter().chain(layer.bias).collect()
+}
+
+/// `y (.., out)` of `x (.., in)`.
+pub fn forward(rec: &mut Recorder, x: Tensor, layer: &Linear) -> Tensor {
+    let shape = shape_of(rec, x, layer);
     let y = rec.transient(format!("{} x", rec.name(layer.weight)), &shape);
-    let epilogue = layer.bias.map_or(Epilogue::Store, Epilogue::Bias);
-    let product = Product { a: x, b: layer.weight, c: y, layout: Layout::NT, m: rows, n, k, epilogue };
-    record(rec, "linear.forward", product);
+    product(rec, x, layer, y, layer.bias.map_or(Epilogue::Store, Epilogue::Bias));
     let layer = *layer;
-    let inputs: Vec<Tensor> = [x, layer.weight].into_iter().chain(layer.bias).collect();
-    rec.tape(&inputs, y, move |rec, dy| backward(rec, dy, x, &layer));
+    rec.tape(&inputs(x, &layer), y, move |rec, dy| backward(rec, dy, x, &layer, None));
     y
 }
 
-/// Records `dW`, `db` and, where x needs it, `dx`.
-fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear) {
+/// `skip.x + scale * y`: a linear layer as the end of a residual branch.
+///
+/// # Panics
+/// If the layer has no bias, or the skip another shape than y: mistakes in model code.
+pub fn forward_skip(rec: &mut Recorder, x: Tensor, layer: &Linear, skip: Skip) -> Tensor {
+    let shape = shape_of(rec, x, layer);
+    expect_shape(rec, "linear beside a skip", skip.x, &shape);
+    let y = rec.transient(format!("{} + {} x", rec.name(skip.x), rec.name(layer.weight)), &shape);
+    product(rec, x, layer, y, skip_epilogue(rec, layer, skip));
+    let layer = *layer;
+    let inputs: Vec<Tensor> = inputs(x, &layer).into_iter().chain([skip.x]).collect();
+    rec.tape(&inputs, y, move |rec, dy| {
+        let dbranch = residual::backward(rec, dy, skip);
+        backward(rec, dbranch, x, &layer, None);
+    });
+    y
+}
+
+fn skip_epilogue(rec: &Recorder, layer: &Linear, skip: Skip) -> Epilogue {
+    Epilogue::Skip { bias: layer.bias_of(rec), skip: skip.x, scale: skip.scale }
+}
+
+/// `skip.x + scale * fc2(gelu(fc1(x)))`: the MLP of a transformer block; fc2 may only see the GELU's output, so that
+/// its gradient passes the GELU within one product.
+///
+/// # Panics
+/// If a layer has no bias, or the skip another shape than the result: mistakes in model code.
+pub fn mlp(rec: &mut Recorder, x: Tensor, [fc1, fc2]: [&Linear; 2], skip: Skip) -> Tensor {
+    let hidden = shape_of(rec, x, fc1);
+    let h = rec.transient(format!("gelu({} x)", rec.name(fc1.weight)), &hidden);
+    let learns = inputs(x, fc1).into_iter().chain(inputs(h, fc2)).chain([skip.x]).any(|t| rec.needs_grad(t));
+    let saved = learns.then(|| rec.transient(format!("{} x", rec.name(fc1.weight)), &hidden));
+    let bias = fc1.bias_of(rec);
+    product(rec, x, fc1, h, Epilogue::Gelu { bias, saved });
+    let shape = shape_of(rec, h, fc2);
+    expect_shape(rec, "mlp", skip.x, &shape);
+    let y = rec.transient(format!("{} + {} x", rec.name(skip.x), rec.name(fc2.weight)), &shape);
+    product(rec, h, fc2, y, skip_epilogue(rec, fc2, skip));
+    if let Some(before) = saved {
+        let (fc1, fc2) = (*fc1, *fc2);
+        let inputs: Vec<Tensor> = inputs(x, &fc1).into_iter().chain(inputs(h, &fc2)).chain([skip.x]).collect();
+        rec.tape(&inputs, y, move |rec, dy| {
+            let dbranch = residual::backward(rec, dy, skip);
+            rec.require_grad(h);
+            backward(rec, dbranch, h, &fc2, Some(before));
+            if let Some(dh) = rec.take_grad(h) {
+                backward(rec, dh, x, &fc1, None);
+            }
+        });
+    }
+    y
+}
+
+/// Records `dW`, `db` and, where x needs it, `dx`; `before` is what went into the GELU whose output x is, and then `dx` is
+/// the gradient of `before`.
+fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear, before: Option<Tensor>) {
     let (rows, k, n) = (rec.rows(x), rec.width(x), rec.width(dy));
     if let Some(dweight) = rec.param_grad(layer.weight) {
-        let product = Product {
-            a: dy,
-            b: x,
-            c: dweight,
-            layout: Layout::TN,
-            m: n,
-            n: k,
-            k: rows,
-            epilogue: Epilogue::Accumulate,
-        };
+        let (layout, epilogue) = (Layout::TN, Epilogue::Accumulate);
+        let product = Product { a: dy, b: x, c: dweight, layout, m: n, n: k, k: rows, epilogue };
         record(rec, "linear.backward_weight", product);
     }
     if let Some(dbias) = layer.bias.and_then(|b| rec.param_grad(b)) {
@@ -69,16 +134,8 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear) {
     if rec.needs_grad(x) {
         let shape = rec.shape(x).to_vec();
         let dx = rec.transient(format!("d {}", rec.name(x)), &shape);
-        let product = Product {
-            a: dy,
-            b: layer.weight,
-            c: dx,
-            layout: Layout::NN,
-            m: rows,
-            n: k,
-            k: n,
-            epilogue: Epilogue::Store,
-        };
+        let epilogue = before.map_or(Epilogue::Store, Epilogue::GeluGradient);
+        let product = Product { a: dy, b: layer.weight, c: dx, layout: Layout::NN, m: rows, n: k, k: n, epilogue };
         record(rec, "linear.backward_x", product);
         rec.add_grad(x, dx);
     }
@@ -94,6 +151,41 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, x, &Linear::new(weight, bias))
         })
     };
+    let skipped = |samples: usize, rows: usize, k: usize, n: usize, scaled: bool| {
+        let name = format!("linear {samples}x{rows}x{k} to {n} beside a skip, scaled {scaled}");
+        Case::new(name, move |rig| {
+            let (x, skip) = (rig.leaf("x", &[samples, rows, k]), rig.leaf("skip", &[samples, rows, n]));
+            let scale = scaled.then(|| rig.input("scale", &[samples]));
+            let layer = Linear::new(rig.param("weight", &[n, k]), Some(rig.param("bias", &[n])));
+            forward_skip(&mut rig.rec, x, &layer, Skip { x: skip, scale })
+        })
+    };
+    let two = |samples: usize, rows: usize, c: usize, hidden: usize, scaled: bool| {
+        Case::new(format!("mlp {samples}x{rows}x{c}, hidden {hidden}, scaled {scaled}"), move |rig| {
+            let (x, skip) = (rig.leaf("x", &[samples, rows, c]), rig.leaf("skip", &[samples, rows, c]));
+            let scale = scaled.then(|| rig.input("scale", &[samples]));
+            let fc1 = Linear::new(rig.param("fc1", &[hidden, c]), Some(rig.param("b1", &[hidden])));
+            let fc2 = Linear::new(rig.param("fc2", &[c, hidden]), Some(rig.param("b2", &[c])));
+            mlp(&mut rig.rec, x, [&fc1, &fc2], Skip { x: skip, scale })
+        })
+    };
+    // The layers pass their input on, so the hidden values are a dense grid over [-8, 8].
+    let dense = |width: usize| {
+        Case::new(format!("mlp over [-8, 8], {width} wide"), move |rig| {
+            let len = 4096 / width * width;
+            let values = (0..len).map(|i| f64::from(-8.0 + 16.0 * i as f32 / len as f32)).collect();
+            let x = rig.input_with("x", &[1, len / width, width], values);
+            rig.rec.require_grad(x);
+            let skip = rig.input_with("skip", &[1, len / width, width], vec![0.0; len]);
+            let identity: Vec<f64> = (0..width * width).map(|i| f64::from(u8::from(i % (width + 1) == 0))).collect();
+            let mut layer = |name: &str| {
+                let weight = rig.input_with(name, &[width, width], identity.clone());
+                Linear::new(weight, Some(rig.input_with(&format!("{name} bias"), &[width], vec![0.0; width])))
+            };
+            let (fc1, fc2) = (layer("fc1"), layer("fc2"));
+            mlp(&mut rig.rec, x, [&fc1, &fc2], Skip { x: skip, scale: None })
+        })
+    };
     vec![
         case(1, 7, 33, true),
         case(33, 1, 1, true),
@@ -101,5 +193,17 @@ pub fn cases() -> Vec<Case> {
         case(33, 48, 64, false),
         case(157, 64, 96, true),
         case(70, 36, 260, true),
+        case(197, 64, 192, true),
+        case(33, 128, 64, false),
+        skipped(3, 7, 33, 5, true),
+        skipped(1, 9, 20, 12, false),
+        skipped(3, 11, 64, 128, true),
+        skipped(2, 33, 128, 64, false),
+        two(2, 5, 7, 9, true),
+        two(1, 33, 20, 36, false),
+        two(3, 15, 64, 128, true),
+        dense(1).tolerance(1e-6),
+        dense(4).tolerance(1e-6),
+        dense(64).tolerance(1e-6),
     ]
 }

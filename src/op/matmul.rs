@@ -2,7 +2,8 @@
 //!
 //! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K).
 
-use crate::gpu::{Caps, HostNode, Recorder, Tensor};
+use super::gelu;
+use crate::gpu::{Caps, DispatchBuilder, HostNode, Recorder, Tensor};
 
 /// How A and B are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +25,24 @@ pub enum Epilogue {
     Accumulate,
     /// `c = sums + bias`; bias (N).
     Bias(Tensor),
+    /// `c = gelu(sums + bias)`, and `saved = sums + bias` (M, N) where a gradient will want it.
+    Gelu {
+        /// (N)
+        bias: Tensor,
+        /// (M, N)
+        saved: Option<Tensor>,
+    },
+    /// `c = skip + scale[sample] * (sums + bias)`.
+    Skip {
+        /// (N)
+        bias: Tensor,
+        /// (M, N)
+        skip: Tensor,
+        /// (B): a factor for each `M / B` rows.
+        scale: Option<Tensor>,
+    },
+    /// `c = sums * gelu'(saved)`; saved (M, N).
+    GeluGradient(Tensor),
 }
 
 /// One product.
@@ -47,18 +66,53 @@ pub struct Product {
     pub epilogue: Epilogue,
 }
 
-/// Lanes of the subgroups that `matmul_subgroup.wgsl` is written for.
+/// The kernels there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Tiles in workgroup memory, any size, any adapter.
+    Tile,
+    /// Tiles in the registers of a subgroup of 8 lanes, rows read four numbers at a time.
+    Subgroup,
+    /// The same with operands in textures.
+    Image,
+}
+
+/// Lanes of the subgroups that `matmul_registers.wgsl` is written for.
 const SUBGROUP: usize = 8;
-/// Rows and columns of C that a workgroup of the portable kernel, `matmul.wgsl`, computes.
-const TILE: usize = 64;
-/// Rows of C that a workgroup of `matmul_subgroup.wgsl` computes.
-const SUBGROUP_ROWS: usize = 32;
+
+impl Family {
+    fn shader(self) -> &'static str {
+        match self {
+            Family::Tile => "matmul",
+            Family::Subgroup => "matmul_subgroup",
+            Family::Image => "matmul_image",
+        }
+    }
+
+    /// Rows and columns of C that a workgroup computes.
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Family::Tile => (64, 64),
+            Family::Subgroup | Family::Image => (32, 4 * SUBGROUP),
+        }
+    }
+}
 
 impl Product {
-    /// Whether the register-tile kernel can take it: 8 lanes a subgroup and rows that are read four numbers at a time.
     fn suits_subgroups(&self, caps: &Caps) -> bool {
         let read = if self.layout == Layout::TN { self.m } else { self.k };
         caps.subgroup == Some(SUBGROUP as u32) && self.n.is_multiple_of(4) && read.is_multiple_of(4)
+    }
+
+    /// The fastest kernel that can take it.
+    fn family(&self, rec: &Recorder) -> Family {
+        if !self.suits_subgroups(rec.caps()) {
+            Family::Tile
+        } else if [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
+            Family::Image
+        } else {
+            Family::Subgroup
+        }
     }
 
     /// `((row, k), (k, column))` strides of A and B.
@@ -71,6 +125,55 @@ impl Product {
     }
 }
 
+impl Epilogue {
+    /// Name of the entry point.
+    fn entry(&self) -> &'static str {
+        match self {
+            Epilogue::Store => "plain",
+            Epilogue::Accumulate => "accumulate",
+            Epilogue::Bias(_) => "biased",
+            Epilogue::Gelu { saved: None, .. } => "activated",
+            Epilogue::Gelu { saved: Some(_), .. } => "activated_saved",
+            Epilogue::Skip { scale: None, .. } => "skipped",
+            Epilogue::Skip { scale: Some(_), .. } => "skipped_scaled",
+            Epilogue::GeluGradient(_) => "activation_gradient",
+        }
+    }
+
+    /// What it reads, by the shaders' names.
+    fn inputs(&self) -> Vec<(&'static str, Tensor)> {
+        match *self {
+            Epilogue::Store | Epilogue::Accumulate => vec![],
+            Epilogue::Bias(bias) | Epilogue::Gelu { bias, .. } => vec![("bias", bias)],
+            Epilogue::Skip { bias, skip, scale } => {
+                let scale = scale.map(|scale| ("scale", scale));
+                [("bias", bias), ("skip", skip)].into_iter().chain(scale).collect()
+            }
+            Epilogue::GeluGradient(before) => vec![("before", before)],
+        }
+    }
+
+    /// What it writes beside C.
+    fn saved(&self) -> Option<Tensor> {
+        if let Epilogue::Gelu { saved, .. } = *self { saved } else { None }
+    }
+
+    /// FLOPs of one element.
+    fn flops(&self) -> f64 {
+        match self {
+            Epilogue::Store => 0.0,
+            Epilogue::Accumulate | Epilogue::Bias(_) => 1.0,
+            Epilogue::Skip { .. } => 3.0,
+            Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) => 20.0,
+        }
+    }
+}
+
+/// The kernel that takes a product, by its shader's name.
+pub fn family_name(rec: &Recorder, product: &Product) -> &'static str {
+    product.family(rec).shader()
+}
+
 /// Records a product as a node of that name.
 ///
 /// # Panics
@@ -79,42 +182,59 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     assert_eq!(rec.len(p.a), p.m * p.k, "{name}: size of {}", rec.name(p.a));
     assert_eq!(rec.len(p.b), p.k * p.n, "{name}: size of {}", rec.name(p.b));
     assert_eq!(rec.len(p.c), p.m * p.n, "{name}: size of {}", rec.name(p.c));
-    let mut inputs = vec![p.a, p.b];
-    if let Epilogue::Bias(bias) = p.epilogue {
-        inputs.push(bias);
-    }
-    let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64;
-    rec.node(name, &inputs, &[p.c], flops, move |h| twin(h, &p));
-    let entry = match p.epilogue {
-        Epilogue::Store => "plain",
-        Epilogue::Accumulate => "accumulate",
-        Epilogue::Bias(_) => "biased",
+    let family = p.family(rec);
+    let [a, b] = match family {
+        Family::Image => [rec.image(p.a), rec.image(p.b)],
+        Family::Tile | Family::Subgroup => [p.a, p.b],
     };
-    let (shader, rows, columns) = if p.suits_subgroups(rec.caps()) {
-        ("matmul_subgroup", SUBGROUP_ROWS, 4 * SUBGROUP)
-    } else {
-        ("matmul", TILE, TILE)
+    let extra = p.epilogue.inputs();
+    let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(extra.iter().map(|(_, t)| *t)).collect();
+    let outputs: Vec<Tensor> = [p.c].into_iter().chain(p.epilogue.saved()).collect();
+    let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64 + p.epilogue.flops() * (p.m * p.n) as f64;
+    let per_sample = match p.epilogue {
+        Epilogue::Skip { scale: Some(scale), .. } => p.m / rec.len(scale),
+        _ => p.m,
     };
-    let mut dispatch = rec.dispatch(shader, entry).bind("a", p.a).bind("b", p.b).bind("c", p.c);
-    if let Epilogue::Bias(bias) = p.epilogue {
-        dispatch = dispatch.bind("bias", bias);
-    }
-    let groups = [p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, 1];
-    dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).constant("LAYOUT", p.layout as u32).groups(groups);
+    rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
+    let dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind("c", p.c);
+    let saved = p.epilogue.saved().map(|saved| ("saved", saved));
+    let dispatch = extra.into_iter().chain(saved).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
+    finish(dispatch, &p, family, per_sample);
 }
 
-fn twin(h: &mut HostNode<'_>, p: &Product) {
+/// Ends a dispatch with the product's sizes and grid.
+fn finish(dispatch: DispatchBuilder<'_>, p: &Product, family: Family, per_sample: usize) {
+    let (rows, columns) = family.tile();
+    dispatch
+        .u32("m", p.m)
+        .u32("n", p.n)
+        .u32("k", p.k)
+        .u32("per_sample", per_sample)
+        .constant("LAYOUT", p.layout as u32)
+        .groups([p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, 1]);
+}
+
+fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
     let ((a_row, a_k), (b_k, b_col)) = p.strides();
     let (a, b) = (h.inputs[0], h.inputs[1]);
     for i in 0..p.m {
         for j in 0..p.n {
+            let at = i * p.n + j;
             let sum: f64 = (0..p.k).map(|k| a[i * a_row + k * a_k] * b[k * b_k + j * b_col]).sum();
-            let c = &mut h.outputs[0][i * p.n + j];
-            *c = match p.epilogue {
+            let biased = || sum + h.inputs[2][j];
+            let c = match p.epilogue {
                 Epilogue::Store => sum,
-                Epilogue::Accumulate => *c + sum,
-                Epilogue::Bias(_) => sum + h.inputs[2][j],
+                Epilogue::Accumulate => h.outputs[0][at] + sum,
+                Epilogue::Bias(_) => biased(),
+                Epilogue::Gelu { .. } => gelu::reference(biased()),
+                Epilogue::Skip { scale: None, .. } => h.inputs[3][at] + biased(),
+                Epilogue::Skip { scale: Some(_), .. } => h.inputs[3][at] + h.inputs[4][i / per_sample] * biased(),
+                Epilogue::GeluGradient(_) => sum * gelu::derivative(h.inputs[2][at]),
             };
+            if let Epilogue::Gelu { saved: Some(_), .. } = p.epilogue {
+                h.outputs[1][at] = biased();
+            }
+            h.outputs[0][at] = c;
         }
     }
 }

@@ -36,14 +36,12 @@ pub fn cases() -> Vec<check::Case> {
         cross_entropy::cases(),
         dropout::cases(),
         ema::cases(),
-        gelu::cases(),
         layer_norm::cases(),
         linear::cases(),
         loss::cases(),
         patch::cases(),
         patch_target::cases(),
         pool::cases(),
-        residual::cases(),
         rows::cases(),
     ];
     all.into_iter().flatten().collect()

@@ -142,3 +142,54 @@ fn pretraining() -> OptimConfig {
 }
 
 const SAVE: SaveConfig = SaveConfig { every: 1000, keep_last: 3, keep_every: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::from_toml;
+
+    #[test]
+    fn every_recipe_is_complete_and_comes_back_as_it_was() {
+        let mut names = Vec::new();
+        for Recipe { name, source, result, config } in all() {
+            let text = toml::to_string(&config).unwrap();
+            let problems = match &config {
+                Config::Pretrain(c) => (from_toml(&text, name).map(|back: PretrainConfig| back == *c), c.validate()),
+                Config::Distill(c) => (from_toml(&text, name).map(|back: DistillConfig| back == *c), c.validate()),
+                Config::Finetune(c) => (from_toml(&text, name).map(|back: FinetuneConfig| back == *c), c.validate()),
+            };
+            assert!(matches!(problems, (Ok(true), Ok(()))), "{name}: {problems:?}");
+            assert!(!source.is_empty() && !result.is_empty() && !names.contains(&name), "{name}");
+            names.push(name);
+        }
+        assert_eq!(names.len(), 36);
+    }
+
+    /// Base learning rate, whole batch and passes, as the sources have them.
+    #[test]
+    fn published_numbers() {
+        for (name, lr, batch, epochs) in [
+            ("mae-base-in1k", 1.5e-4, 4096, 1600),
+            ("videomae-base-k400", 1.5e-4, 2048, 1601),
+            ("videomae-large-k400", 1.5e-4, 512, 1601),
+            ("videomae-huge-k400", 1.5e-4, 1024, 1601),
+            ("videomae-base-ssv2", 1.5e-4, 2048, 2401),
+            ("videomae-base-ucf101", 3e-4, 192, 3201),
+            ("mvd-base-from-base-k400", 1.5e-4, 1024, 401),
+            ("mvd-huge-from-huge-k400", 1.5e-4, 512, 801),
+            ("mvd-base-finetune-k400", 5e-4, 384, 75),
+            ("mvd-huge-finetune-ssv2", 5e-4, 128, 30),
+            ("videomae-large-finetune-k400", 2e-3, 128, 35),
+            ("videomae-huge-finetune-k400", 1e-3, 512, 50),
+        ] {
+            let optim = match recipe(name).unwrap().config {
+                Config::Pretrain(c) => c.optim,
+                Config::Distill(c) => c.optim,
+                Config::Finetune(c) => c.optim,
+            };
+            assert_eq!((optim.lr, optim.total_batch(), optim.epochs), (lr, batch, epochs), "{name}");
+        }
+        let decoder = |name: &str| pretrain(name).map(|c| (c.decoder.dim, c.decoder.depth)).unwrap();
+        assert_eq!(["videomae-base-k400", "videomae-large-k400"].map(decoder), [(384, 4), (512, 12)]);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::stored::{self, Stored};
 use super::{Error, Mismatch, Result, Spec, Tensors};
 
 /// How a file's names become a model's names, and what may be absent.
@@ -96,6 +97,10 @@ pub fn adopt(found: Tensors, wanted: &[Spec], rules: &Import, file: &Path) -> Re
         .map(|key| format!("{key}."))
         .find(|key| found.iter().any(|(name, _)| name.starts_with(key.as_str())))
         .unwrap_or_default();
+    if let Some(name) = learned(&found, rules) {
+        let file = file.display();
+        log::warn!("{file}: {name} is no fixed position table but a learned one; the fixed one is used in its place");
+    }
     let mut named: Tensors =
         found.into_iter().filter_map(|(name, tensor)| Some((rules.name(&container, &name)?, tensor))).collect();
     let mut mismatch = Mismatch { path: file.to_path_buf(), ..Mismatch::default() };
@@ -116,6 +121,13 @@ pub fn adopt(found: Tensors, wanted: &[Spec], rules: &Import, file: &Path) -> Re
         .map(|(name, tensor)| (name, tensor.shape))
         .collect();
     if mismatch.is_empty() { Ok(adopted) } else { Err(Error::Mismatch(Box::new(mismatch))) }
+}
+
+/// A learned position table that `rules` drop: every model here has fixed ones, as the original programs put them in
+/// place of what a file holds.
+fn learned<'a>(found: &'a Tensors, rules: &Import) -> Option<&'a str> {
+    let learned = |name: &str, table| matches_any(&rules.drop, name) && matches!(table, Stored::Learned { .. });
+    stored::tables(found).find(|(name, table)| learned(name, *table)).map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -147,6 +159,8 @@ mod tests {
             ("epoch", &[]),
         ]);
         let want = wanted(&[("blocks.0.attn.q_bias", &[4]), ("norm.weight", &[4])]);
+        assert_eq!(learned(&found, &Import::pretrained()), Some("model.pos_embed"));
+        assert_eq!(learned(&found, &Import::exact()), None, "nothing is dropped");
         let got = adopt(found, &want, &Import::pretrained(), Path::new("f")).unwrap();
         assert_eq!(got.len(), 2);
     }

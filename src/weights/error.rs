@@ -40,6 +40,16 @@ pub enum Error {
         /// What the file has.
         got: String,
     },
+    /// A Hugging Face repository cannot be read.
+    #[error("hf:{repository}: {}{reason}", file.as_ref().map_or_else(String::new, |file| format!("{file}: ")))]
+    Repository {
+        /// Its name, `owner/name`.
+        repository: String,
+        /// The file in it.
+        file: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
     /// The file's tensors are not those of the model.
     #[error(transparent)]
     Mismatch(Box<Mismatch>),

@@ -5,16 +5,31 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use super::safetensors::io_error;
-use super::{Error, Result, Tensors, hf, pth, safetensors};
+use super::{Error, Result, Tensors, hf, hub, pth, safetensors};
 
 /// Names that a folder of Hugging Face's may have its weights under.
-const IN_FOLDER: [&str; 4] =
+pub(super) const IN_FOLDER: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 /// Bytes of the largest index of shards.
-const MOST_INDEX: u64 = 64 << 20;
+const MOST_INDEX: u64 = 16 << 20;
 
 fn malformed(path: &Path, reason: impl Into<String>) -> Error {
     Error::Malformed { path: path.to_path_buf(), reason: reason.into() }
+}
+
+/// Where tensors were read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file: of a folder, the one in it; of a Hugging Face repository, where it lies in the cache.
+    pub path: PathBuf,
+    /// What kind of file it is, for people.
+    pub format: &'static str,
+    /// Files that hold tensors.
+    pub files: usize,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Whether the names in it are Hugging Face's.
+    pub hugging_face: bool,
 }
 
 /// Reads every tensor of a weight file, under official names where they are Hugging Face's: safetensors, a PyTorch
@@ -23,33 +38,73 @@ fn malformed(path: &Path, reason: impl Into<String>) -> Error {
 /// # Errors
 /// A file that is missing, cut, of another format, or holds what is not data; its size bounds what is allocated.
 pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
-    let path = path.as_ref();
-    if path.is_dir() {
-        let inside = IN_FOLDER.iter().map(|name| path.join(name)).find(|p| p.is_file());
-        return load(inside.ok_or_else(|| malformed(path, format!("a folder without {}", IN_FOLDER.join(", "))))?);
-    }
-    hf::to_official(raw(path)?, path)
+    open(path).map(|(tensors, _)| tensors)
 }
 
-/// The same under the file's own names.
-fn raw(path: &Path) -> Result<Tensors> {
+/// [`load`], with what the file is.
+///
+/// # Errors
+/// As of [`load`].
+pub fn open(path: impl AsRef<Path>) -> Result<(Tensors, Origin)> {
+    let path = local(path.as_ref())?;
+    let mut origin = Origin { path, format: "", files: 0, bytes: 0, hugging_face: false };
+    let found = raw(&origin.path.clone(), &mut origin)?;
+    origin.hugging_face = hf::recognise(&found).is_some();
+    Ok((hf::to_official(found, &origin.path)?, origin))
+}
+
+/// The file that a path means: of a folder, the one in it; of a Hugging Face repository (`hf:owner/name`), the one in
+/// the cache, after a download if need be.
+///
+/// # Errors
+/// A folder without weights, a repository that cannot be read.
+fn local(path: &Path) -> Result<PathBuf> {
+    if let Some(cached) = hub::local(path)? {
+        return Ok(cached);
+    }
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let inside = IN_FOLDER.iter().map(|name| path.join(name)).find(|p| p.is_file());
+    inside.ok_or_else(|| malformed(path, format!("a folder without {}", IN_FOLDER.join(", "))))
+}
+
+/// Every tensor under the file's own names.
+fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors> {
     if path.extension().is_some_and(|e| e == "json") {
-        return sharded(path);
+        return sharded(path, origin);
     }
     let map = safetensors::map(path)?;
-    if map.starts_with(b"PK\x03\x04") {
-        return pth::load(path, &map);
+    origin.files += 1;
+    origin.bytes += map.len() as u64;
+    parse(path, &map, &mut origin.format)
+}
+
+/// Every tensor of a safetensors file or PyTorch checkpoint that is in memory already, under its own names; `path` is
+/// for messages.
+///
+/// # Errors
+/// Bytes that are cut, of another format, or hold what is not data.
+pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Tensors> {
+    parse(path, bytes, &mut "")
+}
+
+fn parse(path: &Path, bytes: &[u8], format: &mut &'static str) -> Result<Tensors> {
+    if bytes.starts_with(b"PK\x03\x04") {
+        *format = "PyTorch checkpoint";
+        return pth::load(path, bytes);
     }
-    if map.starts_with(&[0x80]) && map.get(1).is_some_and(|version| (2..=5).contains(version)) && map.get(7) != Some(&0)
-    {
+    let old = bytes.starts_with(&[0x80]) && bytes.get(1).is_some_and(|version| (2..=5).contains(version));
+    if old && bytes.get(7) != Some(&0) {
         let reason = "a bare pickle, as PyTorch before 1.6 wrote; load it there and torch.save it again";
         return Err(malformed(path, reason));
     }
-    safetensors::read(path, &map)
+    *format = "safetensors";
+    safetensors::read(path, bytes)
 }
 
-/// Shards named by an index: `{"weight_map": {tensor: file}}`, files beside it.
-fn sharded(path: &Path) -> Result<Tensors> {
+/// The tensors and the files of an index of shards, `{"weight_map": {tensor: file}}`, all files beside it.
+pub(super) fn shards(path: &Path) -> Result<(Vec<String>, BTreeSet<String>)> {
     let about = File::open(path).and_then(|f| f.metadata()).map_err(io_error("open", path))?;
     if about.len() > MOST_INDEX {
         return Err(malformed(path, format!("an index of {} bytes", about.len())));
@@ -58,20 +113,26 @@ fn sharded(path: &Path) -> Result<Tensors> {
     let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| malformed(path, e.to_string()))?;
     let files =
         index["weight_map"].as_object().ok_or_else(|| malformed(path, "no weight_map: not an index of shards"))?;
-    let mut all = Tensors::new();
     let names: BTreeSet<&str> = files.values().filter_map(|f| f.as_str()).collect();
-    for name in names {
-        let plain = Path::new(name);
-        if plain.components().count() != 1 || !matches!(plain.components().next(), Some(Component::Normal(_))) {
+    for name in &names {
+        let mut parts = Path::new(name).components();
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
             return Err(malformed(path, format!("expected shards beside it, got {name}")));
         }
-        let shard: PathBuf = path.with_file_name(name);
-        if shard.extension().is_some_and(|e| e == "json") {
+        if Path::new(name).extension().is_some_and(|e| e == "json") {
             return Err(malformed(path, format!("expected a shard of tensors, got {name}")));
         }
-        all.extend(raw(&shard)?);
     }
-    match files.keys().find(|name| all.get(name).is_none()) {
+    Ok((files.keys().cloned().collect(), names.into_iter().map(str::to_owned).collect()))
+}
+
+fn sharded(path: &Path, origin: &mut Origin) -> Result<Tensors> {
+    let (tensors, files) = shards(path)?;
+    let mut all = Tensors::new();
+    for name in files {
+        all.extend(raw(&path.with_file_name(name), origin)?);
+    }
+    match tensors.iter().find(|name| all.get(name).is_none()) {
         None => Ok(all),
         Some(name) => Err(malformed(path, format!("its shards lack {name}"))),
     }

@@ -76,7 +76,7 @@ fn names(model: Model) -> Names {
 }
 
 /// Whose names these are; none if they are not Hugging Face's. Bare `*Model` files lack the first prefix.
-fn recognise(tensors: &Tensors) -> Option<(Model, &'static str)> {
+pub(super) fn recognise(tensors: &Tensors) -> Option<(Model, &'static str)> {
     let has = |name: &str| tensors.get(name).is_some();
     let patches = "embeddings.patch_embeddings.projection.weight";
     if has("classifier.weight") && has(&format!("videomae.{patches}")) {

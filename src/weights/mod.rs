@@ -8,18 +8,20 @@ mod describe;
 mod error;
 mod file;
 pub mod hf;
+mod hub;
 mod init;
 mod pickle;
 pub mod position;
 mod pth;
 mod safetensors;
+pub mod stored;
 
 use std::collections::BTreeMap;
 
 pub use adopt::{Import, adopt};
 pub use describe::{Description, Kind, Stack, describe, usual_heads};
 pub use error::{Error, Mismatch, Result};
-pub use file::load;
+pub use file::{Origin, from_bytes, load, open};
 pub use init::{Init, Spec, init};
 pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};

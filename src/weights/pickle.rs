@@ -1,7 +1,7 @@
 //! The part of Python's pickle that PyTorch's checkpoints use, read as data: nothing is ever imported, called or built.
 //!
-//! Values live in flat arenas, so no depth of nesting costs stack, and memory stays within a small multiple of the
-//! pickle's own length: each opcode adds at most one value.
+//! Values live in flat arenas, so no depth of nesting costs stack. Each opcode adds at most one value, opcodes are counted,
+//! and what is copied (names, sizes, pairs) is bounded, so no pickle costs 100 MB or a second.
 
 use std::collections::HashMap;
 
@@ -106,8 +106,17 @@ fn known(global: &str) -> bool {
         || global.strip_prefix("torch.").is_some_and(|name| !name.contains('.') && dtype(name))
 }
 
+/// A checkpoint of ten thousand tensors has half as many.
+const MOST_OPCODES: usize = 1 << 20;
+/// Characters of a name that is copied.
+pub(super) const MOST_NAME: usize = 512;
+/// Dimensions of a tensor.
+const MOST_DIMENSIONS: usize = 32;
+
 struct Machine<'a> {
     rest: &'a [u8],
+    /// Pairs that may still be copied from a list to a dict.
+    pairs: usize,
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
@@ -125,10 +134,14 @@ const EMPTY: &str = "its pickle takes from an empty stack";
 /// In words: an opcode or an import that is not data, or a pickle that is cut or inconsistent.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Heap)> {
     let (stack, marks, memo) = (Vec::new(), Vec::new(), HashMap::new());
-    let mut machine = Machine { rest: bytes, stack, marks, memo, heap: Heap::default() };
-    while !machine.step()? {}
-    let value = machine.pop()?;
-    Ok((value, machine.heap))
+    let mut machine = Machine { rest: bytes, pairs: bytes.len(), stack, marks, memo, heap: Heap::default() };
+    for _ in 0..MOST_OPCODES {
+        if machine.step()? {
+            let value = machine.pop()?;
+            return Ok((value, machine.heap));
+        }
+    }
+    Err(format!("its pickle has more than {MOST_OPCODES} opcodes: no checkpoint"))
 }
 
 impl Machine<'_> {
@@ -207,6 +220,9 @@ impl Machine<'_> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<()> {
+        if module.len() + name.len() > MOST_NAME {
+            return Err(format!("it would import a name of {} bytes; refused", module.len() + name.len()));
+        }
         let global = format!("{module}.{name}");
         if !known(&global) {
             return Err(format!("it would run {global}, which is not data; refused, nothing was run"));
@@ -235,26 +251,37 @@ impl Machine<'_> {
             Value::Int(n) => usize::try_from(*n).map_err(|_| format!("a tensor has a size or stride of {n}")),
             _ => Err("a tensor's size is no number".to_owned()),
         };
-        self.items(value).iter().map(of).collect()
+        let items = self.items(value);
+        if items.len() > MOST_DIMENSIONS {
+            return Err(format!("a tensor of {} dimensions", items.len()));
+        }
+        items.iter().map(of).collect()
     }
 
     /// What calling `callee` on `arguments` would give, as far as it is data.
     fn reduce(&mut self, callee: &Value, arguments: &Value) -> Result<Value> {
-        let Some(name) = self.name(callee).map(str::to_owned) else { return Ok(Value::Opaque) };
-        let arguments = self.items(arguments).to_vec();
+        let Value::Global(at) = callee else { return Ok(Value::Opaque) };
+        let name = self.heap.texts[*at].as_str();
+        let arguments = self.items(arguments);
         if name == ORDERED_DICT {
-            let pairs = arguments.first().map(|pairs| self.items(pairs).to_vec()).unwrap_or_default();
-            let pairs = pairs.iter().flat_map(|pair| self.items(pair).to_vec()).collect();
+            let pairs = arguments.first().map_or(&[][..], |pairs| self.items(pairs));
+            let left =
+                self.pairs.checked_sub(pairs.len()).ok_or("it makes dicts of one list again and again; refused")?;
+            let pair = |pair: &Value| {
+                if let [key, value, ..] = self.items(pair) { vec![key.clone(), value.clone()] } else { vec![] }
+            };
+            let pairs = pairs.iter().flat_map(pair).collect();
+            self.pairs = left;
             self.dict(pairs);
             return self.pop();
         }
-        if PARAMETER.contains(&name.as_str()) {
-            return Ok(arguments.into_iter().next().unwrap_or(Value::Opaque));
+        if PARAMETER.contains(&name) {
+            return Ok(arguments.first().cloned().unwrap_or(Value::Opaque));
         }
-        if !REBUILD.contains(&name.as_str()) {
+        if !REBUILD.contains(&name) {
             return Ok(Value::Opaque);
         }
-        let [Value::Storage(storage), Value::Int(offset), shape, stride, ..] = arguments.as_slice() else {
+        let [Value::Storage(storage), Value::Int(offset), shape, stride, ..] = arguments else {
             return Err("a tensor is not made of storage, offset, size and stride".into());
         };
         let offset = usize::try_from(*offset).map_err(|_| format!("a tensor starts at element {offset}"))?;
@@ -271,6 +298,9 @@ impl Machine<'_> {
         let (Some("storage"), Some(kind), Some(key)) = (self.name(tag), kind, self.name(key)) else {
             return Err(wrong());
         };
+        if key.len() > MOST_NAME {
+            return Err(format!("a storage with a name of {} bytes", key.len()));
+        }
         let len = usize::try_from(*len).map_err(|_| wrong())?;
         let storage = Storage { key: key.to_owned(), kind: kind.to_owned(), len };
         self.heap.storages.push(storage);

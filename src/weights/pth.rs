@@ -7,12 +7,14 @@ use safetensors::tensor::Dtype;
 use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::{self, Heap, TensorView, Value};
+use super::pickle::{self, Heap, MOST_NAME, TensorView, Value};
 use super::safetensors::to_f32;
 use super::{Error, HostTensor, Result, Tensors};
 
 /// Bytes of the largest pickle that is looked at: a state_dict of ten thousand tensors takes 2 MB.
-const MOST_PICKLE: u64 = 64 << 20;
+const MOST_PICKLE: u64 = 16 << 20;
+/// How often all storages may be read on average, by tensors that share them and do not follow each other.
+const MOST_READS: usize = 8;
 /// Dictionaries within dictionaries.
 const MOST_DEPTH: usize = 8;
 
@@ -75,10 +77,11 @@ pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Tensors> {
     if found.is_empty() {
         return Err(malformed("it holds no tensors by name".into()));
     }
-    let mut left = bytes.len();
+    let mut storages =
+        Storages { archive, root, last: None, elements: bytes.len(), bytes: bytes.len().saturating_mul(MOST_READS) };
     let mut tensors = Tensors::new();
     for (name, view) in found {
-        let tensor = read(&mut archive, &root, &heap, view, &mut left).map_err(|reason| Error::Tensor {
+        let tensor = storages.tensor(&heap, view).map_err(|reason| Error::Tensor {
             path: path.to_path_buf(),
             tensor: name.clone(),
             expected: "a tensor within its storage".into(),
@@ -104,7 +107,8 @@ fn walk<'a>(
             for (key, value) in &heap.dicts[*at] {
                 let Value::Text(key) = key else { continue };
                 let key = &heap.texts[*key];
-                if *budget == 0 || depth == 0 && key.starts_with("optimizer") {
+                let long = key.len() > MOST_NAME;
+                if *budget == 0 || long || depth == 0 && key.starts_with("optimizer") {
                     continue;
                 }
                 *budget -= 1;
@@ -116,46 +120,73 @@ fn walk<'a>(
     }
 }
 
-/// One tensor; `left` bounds the elements of all together by the file's size.
-fn read(
-    archive: &mut Archive<'_>,
-    root: &str,
-    heap: &Heap,
-    view: &TensorView,
-    left: &mut usize,
-) -> std::result::Result<HostTensor, String> {
-    let storage = &heap.storages[view.storage];
-    let TensorView { offset, shape, stride, .. } = view;
-    let kind = dtype(&storage.kind).ok_or_else(|| format!("elements of type {}", storage.kind))?;
-    let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
-    let span = shape
-        .iter()
-        .zip(stride)
-        .try_fold(0usize, |n, (len, step)| n.checked_add(len.saturating_sub(1).checked_mul(*step)?));
-    let (Some(count), Some(span)) = (count, span) else { return Err(format!("a shape of {shape:?}")) };
-    let end = offset.checked_add(span).and_then(|last| last.checked_add(1));
-    if stride.len() != shape.len() || count > 0 && end.is_none_or(|end| end > storage.len) || count > storage.len {
-        let len = storage.len;
-        return Err(format!("shape {shape:?}, stride {stride:?} at {offset} of a storage of {len} elements"));
+/// The archive's storages; what is made of them is bounded by the file's size.
+struct Storages<'a> {
+    archive: Archive<'a>,
+    root: String,
+    /// Place in the heap and values of the one read last, which the next tensor often shares.
+    last: Option<(usize, Vec<f32>)>,
+    /// Elements that tensors may still have.
+    elements: usize,
+    /// Bytes that may still be read.
+    bytes: usize,
+}
+
+impl Storages<'_> {
+    fn tensor(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<HostTensor, String> {
+        let TensorView { offset, shape, stride, .. } = view;
+        let count = self.claim(heap, view)?;
+        let data = self.values(heap, view.storage)?;
+        let contiguous = shape
+            .iter()
+            .zip(stride)
+            .rev()
+            .try_fold(1usize, |next, (len, step)| (*len == 1 || *step == next).then(|| next * len));
+        let data = if contiguous.is_some() && count > 0 {
+            data[*offset..*offset + count].to_vec()
+        } else {
+            gather(data, view, count)
+        };
+        Ok(HostTensor { shape: shape.clone(), data })
     }
-    *left = left.checked_sub(count).ok_or("more elements in all than the file has bytes")?;
-    let name = format!("{root}data/{}", storage.key);
-    let bytes = stored(archive, &name, u64::MAX)?;
-    let data = to_f32(kind, &bytes).ok_or_else(|| format!("elements of type {}", storage.kind))?;
-    if data.len() != storage.len {
-        return Err(format!("a storage of {} elements where {} are promised", data.len(), storage.len));
+
+    /// The number of elements of a view that lies within its storage.
+    fn claim(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<usize, String> {
+        let TensorView { storage, offset, shape, stride } = view;
+        let len = heap.storages[*storage].len;
+        let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
+        let span = shape
+            .iter()
+            .zip(stride)
+            .try_fold(0usize, |n, (len, step)| n.checked_add(len.saturating_sub(1).checked_mul(*step)?));
+        let (Some(count), Some(span)) = (count, span) else { return Err(format!("a shape of {shape:?}")) };
+        let end = offset.checked_add(span).and_then(|last| last.checked_add(1));
+        if stride.len() != shape.len() || count > 0 && end.is_none_or(|end| end > len) || count > len {
+            return Err(format!("shape {shape:?}, stride {stride:?} at {offset} of a storage of {len} elements"));
+        }
+        self.elements = self.elements.checked_sub(count).ok_or("more elements in all than the file has bytes")?;
+        Ok(count)
     }
-    let contiguous = shape
-        .iter()
-        .zip(stride)
-        .rev()
-        .try_fold(1usize, |next, (len, step)| (*len == 1 || *step == next).then(|| next * len));
-    let data = if contiguous.is_some() {
-        if *offset == 0 && count == data.len() { data } else { data[*offset..*offset + count].to_vec() }
-    } else {
-        gather(&data, view, count)
-    };
-    Ok(HostTensor { shape: shape.clone(), data })
+
+    fn values(&mut self, heap: &Heap, at: usize) -> std::result::Result<&[f32], String> {
+        let storage = &heap.storages[at];
+        let known = self.last.take().filter(|(last, _)| heap.storages[*last] == *storage);
+        let values = match known {
+            Some((_, values)) => values,
+            None => {
+                let kind = dtype(&storage.kind).ok_or_else(|| format!("elements of type {}", storage.kind))?;
+                let name = format!("{}data/{}", self.root, storage.key);
+                let bytes = stored(&mut self.archive, &name, self.bytes as u64)?;
+                self.bytes = self.bytes.saturating_sub(bytes.len());
+                let values = to_f32(kind, &bytes).ok_or_else(|| format!("elements of type {}", storage.kind))?;
+                if values.len() != storage.len {
+                    return Err(format!("a storage of {} elements where {} are promised", values.len(), storage.len));
+                }
+                values
+            }
+        };
+        Ok(&self.last.insert((at, values)).1)
+    }
 }
 
 /// The elements of a strided view, row-major.

@@ -1,0 +1,268 @@
+// C = A B by one subgroup: ROWS x 4 SUBGROUP of C in registers; every number of A is read by one lane and spread by a shuffle.
+// Only for adapters whose subgroups are of SUBGROUP lanes. Loops over `Sums` run exactly its length: Mesa then unrolls them and keeps `Sums` out of memory.
+// What imports this brings `load_a(column, row)` and `load_b(column, row)`, four neighbours of a row.
+#import gelu
+
+// The workgroup is one subgroup.
+const SUBGROUP: u32 = 8u;
+// Rows of C a subgroup computes.
+const ROWS: u32 = 32u;
+// Reads that cover ROWS.
+const READS: u32 = 4u;
+const BLOCK: u32 = 4u;
+// 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
+override LAYOUT: u32 = 0u;
+
+// N is a multiple of 4, K too but for layout 2, where M is.
+struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;   // (M, N)
+@group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;      // (N)
+@group(0) @binding(5) var<storage, read> skip: array<vec4<f32>>;      // (M, N) added to the scaled sums
+@group(0) @binding(6) var<storage, read> scale: array<f32>;           // (B) factor of a sample's sums
+@group(0) @binding(7) var<storage, read_write> saved: array<vec4<f32>>; // (M, N) what goes into the GELU
+@group(0) @binding(8) var<storage, read> before: array<vec4<f32>>;    // (M, N) `saved` of the forward
+
+alias Sums = array<vec4<f32>, ROWS>;
+
+struct Place { row: u32, col: u32, lane: u32 }
+
+// Workgroups go down BLOCK tiles of rows before the next columns, so that those rows stay in the cache.
+fn place(group: vec3<u32>, lane: u32) -> Place {
+    let rows = (params.m + ROWS - 1u) / ROWS;
+    let columns = (params.n / 4u + SUBGROUP - 1u) / SUBGROUP;
+    let index = group.x + group.y * rows;
+    let block = index / (BLOCK * columns) * BLOCK;
+    let rest = index - block * columns;
+    let high = min(BLOCK, rows - block);
+    return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane);
+}
+
+fn product(at: Place, sums: ptr<function, Sums>) {
+    let last_col = params.n / 4u - 1u;
+    let col = min(at.col, last_col);
+    let blocks = (params.k + 3u) / 4u;
+    for (var q = 0u; q < blocks; q++) {
+        var y: array<vec4<f32>, 4>;
+        if LAYOUT == 1u {
+            let w0 = load_b(q, col * 4u);
+            let w1 = load_b(q, col * 4u + 1u);
+            let w2 = load_b(q, col * 4u + 2u);
+            let w3 = load_b(q, col * 4u + 3u);
+            y[0] = vec4(w0.x, w1.x, w2.x, w3.x);
+            y[1] = vec4(w0.y, w1.y, w2.y, w3.y);
+            y[2] = vec4(w0.z, w1.z, w2.z, w3.z);
+            y[3] = vec4(w0.w, w1.w, w2.w, w3.w);
+        } else {
+            for (var u = 0u; u < 4u; u++) {
+                y[u] = load_b(col, min(q * 4u + u, params.k - 1u));
+            }
+        }
+        if LAYOUT == 2u {
+            var x: array<vec4<f32>, 4>;
+            let first = min(at.row / 4u + at.lane % (ROWS / 4u), params.m / 4u - 1u);
+            for (var u = 0u; u < 4u; u++) {
+                let k = q * 4u + u;
+                x[u] = select(vec4(0.0), load_a(first, min(k, params.k - 1u)), k < params.k);
+            }
+            for (var i = 0u; i < ROWS; i++) {
+                (*sums)[i] = fma(vec4(subgroupShuffle(x[0][i % 4u], i / 4u)), y[0], (*sums)[i]);
+                (*sums)[i] = fma(vec4(subgroupShuffle(x[1][i % 4u], i / 4u)), y[1], (*sums)[i]);
+                (*sums)[i] = fma(vec4(subgroupShuffle(x[2][i % 4u], i / 4u)), y[2], (*sums)[i]);
+                (*sums)[i] = fma(vec4(subgroupShuffle(x[3][i % 4u], i / 4u)), y[3], (*sums)[i]);
+            }
+        } else {
+            var x: array<vec4<f32>, READS>;
+            for (var i = 0u; i < READS; i++) {
+                x[i] = load_a(q, min(at.row + i * SUBGROUP + at.lane % ROWS, params.m - 1u));
+            }
+            for (var i = 0u; i < ROWS; i++) {
+                let r = subgroupShuffle(x[i / SUBGROUP], i % SUBGROUP);
+                (*sums)[i] = fma(vec4(r.x), y[0], (*sums)[i]);
+                (*sums)[i] = fma(vec4(r.y), y[1], (*sums)[i]);
+                (*sums)[i] = fma(vec4(r.z), y[2], (*sums)[i]);
+                (*sums)[i] = fma(vec4(r.w), y[3], (*sums)[i]);
+            }
+        }
+    }
+}
+
+// The epilogues take four rows at a time off the front: constant indices, and code for four rows only. They are written
+// out, since a loop over them is not unrolled once its body is long, and then `Sums` would be in memory.
+fn shift(sums: ptr<function, Sums>) {
+    for (var i = 0u; i < ROWS - 4u; i++) {
+        (*sums)[i] = (*sums)[i + 4u];
+    }
+}
+
+fn inside(at: Place, row: u32) -> bool {
+    return row < params.m && at.col < params.n / 4u;
+}
+
+fn index(at: Place, row: u32) -> u32 {
+    return row * (params.n / 4u) + at.col;
+}
+
+fn bias_of(at: Place) -> vec4<f32> {
+    return bias[min(at.col, params.n / 4u - 1u)];
+}
+
+fn put_plain(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] = sum;
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_plain(at, at.row + r, sums[0]);
+        put_plain(at, at.row + r + 1u, sums[1]);
+        put_plain(at, at.row + r + 2u, sums[2]);
+        put_plain(at, at.row + r + 3u, sums[3]);
+        shift(&sums);
+    }
+}
+
+fn put_accumulate(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] += sum;
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_accumulate(at, at.row + r, sums[0]);
+        put_accumulate(at, at.row + r + 1u, sums[1]);
+        put_accumulate(at, at.row + r + 2u, sums[2]);
+        put_accumulate(at, at.row + r + 3u, sums[3]);
+        shift(&sums);
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    let add = bias_of(at);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_plain(at, at.row + r, sums[0] + add);
+        put_plain(at, at.row + r + 1u, sums[1] + add);
+        put_plain(at, at.row + r + 2u, sums[2] + add);
+        put_plain(at, at.row + r + 3u, sums[3] + add);
+        shift(&sums);
+    }
+}
+
+fn put_activated(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] = gelu(sum);
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    let add = bias_of(at);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_activated(at, at.row + r, sums[0] + add);
+        put_activated(at, at.row + r + 1u, sums[1] + add);
+        put_activated(at, at.row + r + 2u, sums[2] + add);
+        put_activated(at, at.row + r + 3u, sums[3] + add);
+        shift(&sums);
+    }
+}
+
+fn put_activated_saved(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        saved[index(at, row)] = sum;
+        c[index(at, row)] = gelu(sum);
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    let add = bias_of(at);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_activated_saved(at, at.row + r, sums[0] + add);
+        put_activated_saved(at, at.row + r + 1u, sums[1] + add);
+        put_activated_saved(at, at.row + r + 2u, sums[2] + add);
+        put_activated_saved(at, at.row + r + 3u, sums[3] + add);
+        shift(&sums);
+    }
+}
+
+fn put_skipped(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] = skip[index(at, row)] + sum;
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    let add = bias_of(at);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_skipped(at, at.row + r, sums[0] + add);
+        put_skipped(at, at.row + r + 1u, sums[1] + add);
+        put_skipped(at, at.row + r + 2u, sums[2] + add);
+        put_skipped(at, at.row + r + 3u, sums[3] + add);
+        shift(&sums);
+    }
+}
+
+fn put_skipped_scaled(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] = fma(vec4(scale[row / params.per_sample]), sum, skip[index(at, row)]);
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    let add = bias_of(at);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_skipped_scaled(at, at.row + r, sums[0] + add);
+        put_skipped_scaled(at, at.row + r + 1u, sums[1] + add);
+        put_skipped_scaled(at, at.row + r + 2u, sums[2] + add);
+        put_skipped_scaled(at, at.row + r + 3u, sums[3] + add);
+        shift(&sums);
+    }
+}
+
+fn put_activation_gradient(at: Place, row: u32, sum: vec4<f32>) {
+    if inside(at, row) {
+        c[index(at, row)] = sum * gelu_derivative(before[index(at, row)]);
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn activation_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    product(at, &sums);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_activation_gradient(at, at.row + r, sums[0]);
+        put_activation_gradient(at, at.row + r + 1u, sums[1]);
+        put_activation_gradient(at, at.row + r + 2u, sums[2]);
+        put_activation_gradient(at, at.row + r + 3u, sums[3]);
+        shift(&sums);
+    }
+}

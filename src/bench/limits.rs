@@ -1,0 +1,72 @@
+//! The adapter's limits, by small kernels.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Error, median, node_seconds, warm};
+use crate::gpu::{Dtype, Gpu, Phase, Recorder, StepValues, grid};
+
+/// What an adapter can do at most.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Limits {
+    /// Fused multiply-adds in registers, in GFLOP/s (two a multiply-add).
+    pub gflops: f64,
+    /// Reading and writing long buffers, in GB/s of both together.
+    pub copy_gbs: f64,
+    /// One more small dispatch, in microseconds.
+    pub dispatch_us: f64,
+}
+
+/// vec4 multiply-adds of one invocation of `limit.wgsl`.
+const MULTIPLY_ADDS: usize = 512 * 8 * 6;
+/// Times that each is measured.
+const RUNS: usize = 5;
+
+/// The limit of multiply-adds alone: measured again beside each operation, since clocks and neighbours change.
+pub(super) fn gflops(gpu: &Arc<Gpu>) -> Result<f64, Error> {
+    let software = gpu.caps().software;
+    let len: usize = if software { 1 << 12 } else { 1 << 20 };
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let y = rec.transient("sums", &[len, 4]);
+    let flops = 8.0 * (MULTIPLY_ADDS * len) as f64;
+    rec.node("multiply_add", &[], &[y], flops, |h| {
+        let one = |s: f64| (0..MULTIPLY_ADDS / 6).fold(s, |s, _| s * f64::from(FACTOR) + f64::from(TERM));
+        h.outputs[0].fill((0..6).map(|i| one(f64::from(i))).sum());
+    });
+    let dispatch = rec.dispatch("limit", "multiply_add").bind("y", y);
+    dispatch.u32("len", len).f32("factor", FACTOR).f32("term", TERM).groups(grid(len.div_ceil(64)));
+    Ok(flops / node_seconds(&mut warm(gpu, rec)?, RUNS)? / 1e9)
+}
+
+const FACTOR: f32 = 0.999;
+const TERM: f32 = 0.001;
+
+fn copy(rec: &mut Recorder, len: usize) {
+    let x = rec.input("x", &[len, 4], Dtype::F32);
+    let y = rec.transient("y", &[len, 4]);
+    rec.node("copy", &[x], &[y], 0.0, |h| h.outputs[0] = h.inputs[0].to_vec());
+    rec.dispatch("limit", "copy").bind("x", x).bind("y", y).u32("len", len).groups(grid(len.div_ceil(64)));
+}
+
+/// Measures all three.
+pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
+    let len: usize = if gpu.caps().software { 1 << 20 } else { 1 << 22 };
+    let mut rec = Recorder::new(gpu.caps().clone());
+    copy(&mut rec, len);
+    let copy_gbs = 32.0 * len as f64 / node_seconds(&mut warm(gpu, rec)?, RUNS)? / 1e9;
+
+    const DISPATCHES: usize = 500;
+    let mut rec = Recorder::new(gpu.caps().clone());
+    (0..DISPATCHES).for_each(|_| copy(&mut rec, 1));
+    let mut engine = warm(gpu, rec)?;
+    let walls = (0..RUNS).map(|_| {
+        let clock = Instant::now();
+        engine.run(Phase::Micro, &StepValues::default())?;
+        engine.wait()?;
+        Ok(clock.elapsed().as_secs_f64())
+    });
+    let dispatch_us = median(walls.collect::<Result<Vec<_>, Error>>()?) / DISPATCHES as f64 * 1e6;
+    Ok(Limits { gflops: gflops(gpu)?, copy_gbs, dispatch_us })
+}

@@ -1,0 +1,67 @@
+//! How fast an adapter is: its limits, then the operations and whole steps against them.
+
+mod limits;
+mod operations;
+mod steps;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::gpu::{self, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::weights;
+
+pub use limits::Limits;
+pub use operations::{Operation, operations};
+pub use steps::{Share, Step, Workload, workloads};
+
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine failed.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// A model could not be recorded.
+    #[error(transparent)]
+    Model(#[from] weights::Error),
+}
+
+/// Everything that was measured on an adapter.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The adapter, its driver and its type.
+    pub adapter: String,
+    /// What it can do at most.
+    pub limits: Limits,
+    /// Operations alone.
+    pub operations: Vec<Operation>,
+    /// Whole training steps.
+    pub steps: Vec<Step>,
+}
+
+/// Measures what an adapter can do at most.
+///
+/// # Errors
+/// What the engine reports.
+pub fn limits(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
+    limits::measure(gpu)
+}
+
+/// A recorded plan, compiled and run once.
+fn warm(gpu: &Arc<Gpu>, rec: Recorder) -> Result<Engine, Error> {
+    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    engine.run(Phase::Micro, &StepValues::default())?;
+    engine.wait()?;
+    Ok(engine)
+}
+
+/// Seconds that the adapter spends on the nodes of a micro-batch, without the host's share: the median of `runs`.
+fn node_seconds(engine: &mut Engine, runs: usize) -> Result<f64, Error> {
+    let sums = (0..runs).map(|_| Ok(engine.time_nodes(Phase::Micro)?.iter().map(|(_, s)| s).sum()));
+    Ok(median(sums.collect::<Result<Vec<f64>, Error>>()?))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,171 @@
+//! Operations alone, at the shapes of ViT-S and ViT-B.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Error, limits, node_seconds, warm};
+use crate::gpu::{Dtype, Gpu, Recorder, Tensor};
+use crate::op::layer_norm::{self, EPS, Norm};
+use crate::op::matmul::{self, Epilogue, Layout, Product};
+use crate::op::{attention, matmul::family_name};
+
+/// One operation's figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Operation {
+    /// What and at which shape.
+    pub name: String,
+    /// The kernel chosen.
+    pub kernel: String,
+    /// Milliseconds, copies of operands into textures included.
+    pub ms: f64,
+    /// Its FLOPs over its time, in GFLOP/s; 0 where it is bound by memory.
+    pub gflops: f64,
+    /// The same as a share of the limit that was measured beside it.
+    pub of_limit: f64,
+    /// Bytes it must read and write over its time, in GB/s.
+    pub gbs: f64,
+}
+
+/// An operation to be measured.
+pub struct Candidate {
+    /// What and at which shape.
+    pub name: String,
+    /// FLOPs, or 0 where it is bound by memory.
+    flops: f64,
+    /// Bytes that it must read and write.
+    bytes: f64,
+    record: Record,
+}
+
+/// Records the operation and returns the kernel's name.
+type Record = Box<dyn Fn(&mut Recorder) -> String>;
+
+fn input(rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
+    rec.input(name, shape, Dtype::F32)
+}
+
+/// What a product of the benchmark ends with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Store,
+    Gelu,
+    Skip,
+    GeluGradient,
+}
+
+fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate {
+    let record = move |rec: &mut Recorder| {
+        let (a, b) = (input(rec, "a", &[m * k]), input(rec, "b", &[k * n]));
+        let c = rec.transient("c", &[m, n]);
+        let bias = input(rec, "bias", &[n]);
+        let epilogue = match end {
+            End::Store => Epilogue::Store,
+            End::Gelu => Epilogue::Gelu { bias, saved: Some(rec.transient("saved", &[m, n])) },
+            End::Skip => Epilogue::Skip { bias, skip: input(rec, "skip", &[m, n]), scale: None },
+            End::GeluGradient => Epilogue::GeluGradient(input(rec, "before", &[m, n])),
+        };
+        let product = Product { a, b, c, layout, m, n, k, epilogue };
+        matmul::record(rec, "product", product);
+        family_name(rec, &product).to_owned()
+    };
+    Candidate {
+        name: match end {
+            End::Store => format!("product {layout:?} {m}x{k}x{n}"),
+            _ => format!("product {layout:?} {m}x{k}x{n} {end:?}"),
+        },
+        flops: 2.0 * (m * k * n) as f64,
+        bytes: 4.0 * (m * k + k * n + m * n) as f64,
+        record: Box::new(record),
+    }
+}
+
+fn attention(tokens: usize, heads: usize, size: usize, backward: bool) -> Candidate {
+    let width = heads * size;
+    let forward = 4.0 * (heads * tokens * tokens * size) as f64;
+    let record = move |rec: &mut Recorder| {
+        let qkv = input(rec, "qkv", &[1, tokens, 3 * width]);
+        if !backward {
+            attention::forward(rec, qkv, heads);
+            return attention::kernel_name(rec, qkv, heads).to_owned();
+        }
+        rec.require_grad(qkv);
+        let y = attention::forward(rec, qkv, heads);
+        rec.forget_nodes();
+        let dy = input(rec, "dy", &[1, tokens, width]);
+        rec.add_grad(y, dy);
+        rec.backward();
+        attention::kernel_name(rec, qkv, heads).to_owned()
+    };
+    Candidate {
+        name: format!(
+            "attention {} {tokens} tokens, {heads} heads of {size}",
+            if backward { "backward" } else { "forward" }
+        ),
+        flops: if backward { 2.5 * forward } else { forward },
+        bytes: 4.0 * (tokens * width) as f64 * if backward { 9.0 } else { 4.0 },
+        record: Box::new(record),
+    }
+}
+
+fn layer_norm(rows: usize, channels: usize) -> Candidate {
+    let record = move |rec: &mut Recorder| {
+        let x = input(rec, "x", &[rows, channels]);
+        let (weight, bias) = (input(rec, "weight", &[channels]), input(rec, "bias", &[channels]));
+        layer_norm::forward(rec, x, &Norm { weight, bias, eps: EPS });
+        "layer_norm".to_owned()
+    };
+    let bytes = 8.0 * (rows * channels) as f64;
+    Candidate { name: format!("layer norm {rows}x{channels}"), flops: 0.0, bytes, record: Box::new(record) }
+}
+
+/// Everything that is measured: products of ViT-S and ViT-B at 1568, 160 and 256 tokens in three layouts, attention
+/// both ways, layer norm.
+pub fn candidates() -> Vec<Candidate> {
+    let mut all = Vec::new();
+    for (dim, tokens) in [(384, 160), (384, 256), (384, 1568), (768, 160), (768, 256), (768, 1568)] {
+        for (k, n) in [(dim, 3 * dim), (dim, 4 * dim), (4 * dim, dim)] {
+            all.push(product(Layout::NT, tokens, k, n, End::Store));
+            all.push(product(Layout::NN, tokens, n, k, End::Store));
+            all.push(product(Layout::TN, n, tokens, k, End::Store));
+        }
+    }
+    all.push(product(Layout::NT, 1568, 384, 1536, End::Gelu));
+    all.push(product(Layout::NT, 1568, 1536, 384, End::Skip));
+    all.push(product(Layout::NN, 1568, 384, 1536, End::GeluGradient));
+    for tokens in [160, 256, 1568] {
+        all.extend([false, true].map(|backward| attention(tokens, 6, 64, backward)));
+    }
+    all.extend([layer_norm(1568, 384), layer_norm(1568, 768)]);
+    all
+}
+
+/// Measures those whose name holds `filter`, telling `done` of each.
+///
+/// # Errors
+/// What the engine reports.
+pub fn operations(gpu: &Arc<Gpu>, filter: &str, mut done: impl FnMut(&Operation)) -> Result<Vec<Operation>, Error> {
+    let mut all = Vec::new();
+    for candidate in candidates().into_iter().filter(|c| c.name.contains(filter)) {
+        let operation = measure(gpu, &candidate)?;
+        done(&operation);
+        all.push(operation);
+    }
+    Ok(all)
+}
+
+fn measure(gpu: &Arc<Gpu>, candidate: &Candidate) -> Result<Operation, Error> {
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let kernel = (candidate.record)(&mut rec);
+    let limit = limits::gflops(gpu)?;
+    let seconds = node_seconds(&mut warm(gpu, rec)?, 5)?;
+    let gflops = candidate.flops / seconds / 1e9;
+    Ok(Operation {
+        name: candidate.name.clone(),
+        kernel,
+        ms: seconds * 1e3,
+        gflops,
+        of_limit: gflops / limit,
+        gbs: candidate.bytes / seconds / 1e9,
+    })
+}

@@ -1,0 +1,147 @@
+//! Whole training steps, and where their time goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Error, median};
+use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::model::distill::{DistillArch, TeacherArch};
+use crate::model::step::Pixels;
+use crate::model::{Grid, Vit};
+use crate::op::loss::LossKind;
+use crate::train::groups;
+
+/// A step to be measured.
+pub struct Workload {
+    /// Its name.
+    pub name: &'static str,
+    arch: DistillArch,
+}
+
+/// One operation's share of a step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Share {
+    /// The operation.
+    pub operation: String,
+    /// How often it runs.
+    pub count: usize,
+    /// Milliseconds of all of them.
+    pub ms: f64,
+}
+
+/// One step's figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// Which.
+    pub name: String,
+    /// Seconds from submission to end, the median.
+    pub seconds: f64,
+    /// FLOPs of the step in GFLOP.
+    pub gflop: f64,
+    /// FLOPs over time, in GFLOP/s.
+    pub gflops: f64,
+    /// Dispatches.
+    pub dispatches: usize,
+    /// Share of the time outside kernels: wall time minus what the operations took.
+    pub outside: f64,
+    /// MiB that the plan allocates.
+    pub mib: f64,
+    /// Seconds from nothing to the end of the first step.
+    pub first_step: f64,
+    /// Time by operation, longest first.
+    pub shares: Vec<Share>,
+}
+
+fn vit(dim: usize, depth: usize, heads: usize) -> Vit {
+    Vit { dim, depth, heads, mlp_ratio: 4 }
+}
+
+/// `bench-tiny`: 256 tokens, 8 clips. `small-from-base`: ViT-S of two ViT-B at 224, 16 frames, one clip.
+pub fn workloads() -> Vec<Workload> {
+    let tiny = TeacherArch { vit: vit(192, 6, 3), size: 64, patch: 8, decoder: vit(96, 2, 3), weight: 1.0 };
+    let base = TeacherArch { vit: vit(768, 12, 12), size: 224, patch: 16, decoder: vit(384, 2, 6), weight: 1.0 };
+    let arch = |student, grid, teacher, batch, masked| DistillArch {
+        student,
+        grid,
+        image: Some(teacher),
+        video: Some(teacher),
+        batch,
+        masked,
+        loss: LossKind::SmoothL1,
+        norm_feature: false,
+        accumulate: 1,
+        drop_path: 0.0,
+        pixels: Pixels::Bytes,
+    };
+    let small_grid = Grid { frames: 16, size: 224, tubelet: 2, patch: 16 };
+    let tiny_grid = Grid { frames: 8, size: 64, tubelet: 2, patch: 8 };
+    // Tube masks of .75 and .9: 48 of 64 and int(.9 * 196) = 176 of 196 patches of a frame.
+    vec![
+        Workload { name: "bench-tiny", arch: arch(vit(192, 6, 3), tiny_grid, tiny, 8, 4 * 48) },
+        Workload { name: "small-from-base", arch: arch(vit(384, 12, 6), small_grid, base, 1, 8 * 176) },
+    ]
+}
+
+const PHASES: [Phase; 3] = [Phase::Begin, Phase::Micro, Phase::Update];
+
+fn step(engine: &mut Engine) -> Result<f64, Error> {
+    let clock = Instant::now();
+    for phase in PHASES {
+        engine.run(phase, &StepValues::default())?;
+    }
+    engine.wait()?;
+    Ok(clock.elapsed().as_secs_f64())
+}
+
+impl Workload {
+    /// Runs it `runs` times after warming up.
+    ///
+    /// # Errors
+    /// What the engine reports.
+    pub fn measure(&self, gpu: &Arc<Gpu>, runs: usize) -> Result<Step, Error> {
+        let clock = Instant::now();
+        let mut rec = Recorder::new(gpu.caps().clone());
+        let recorded = self.arch.record(&mut rec, groups::student)?;
+        let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+        // Any valid tokens will do: the first of each clip are visible.
+        let (tokens, masked) = (self.arch.grid.len(), self.arch.masked);
+        let every =
+            |range: std::ops::Range<usize>| (0..self.arch.batch).flat_map(move |_| range.clone().map(|t| t as u32));
+        let visible: Vec<u32> = every(0..tokens - masked).collect();
+        if let Some(masking) = &recorded.masking {
+            masking.write(&engine, &visible, &every(tokens - masked..tokens).collect::<Vec<u32>>())?;
+        }
+        step(&mut engine)?;
+        let first_step = clock.elapsed().as_secs_f64();
+        // The engine measures its adapter's speed over the first runs.
+        step(&mut engine)?;
+        step(&mut engine)?;
+        let seconds = median((0..runs).map(|_| step(&mut engine)).collect::<Result<Vec<_>, _>>()?);
+        let mut by_name: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+        for phase in PHASES {
+            for (name, seconds) in engine.time_nodes(phase)? {
+                let entry = by_name.entry(name).or_default();
+                *entry = (entry.0 + 1, entry.1 + seconds);
+            }
+        }
+        let inside: f64 = by_name.values().map(|(_, s)| s).sum();
+        let share = |(name, (count, s)): (&str, (usize, f64))| Share { operation: name.to_owned(), count, ms: s * 1e3 };
+        let mut shares: Vec<Share> = by_name.into_iter().map(share).collect();
+        shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        let summary = engine.plan().summary();
+        Ok(Step {
+            name: self.name.to_owned(),
+            seconds,
+            gflop: summary.flops / 1e9,
+            gflops: summary.flops / seconds / 1e9,
+            dispatches: summary.dispatches,
+            outside: (1.0 - inside / seconds).max(0.0),
+            mib: summary.total_bytes() as f64 / f64::from(1 << 20),
+            first_step,
+            shares,
+        })
+    }
+}
