@@ -32,11 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let every = rec.constant_u32("every token", &[1, TOKENS], &every);
     let scalars = scalars::declare(&mut rec);
     let hidden = layer_norm::forward(&mut rec, x, &norm);
-    let y = linear::mlp(&mut rec, hidden, [&fc1, &fc2], Skip { x, scale: None });
+    let y = linear::mlp(&mut rec, hidden, [&fc1, &fc2], Skip { x, scale: None }, false);
     let args = LossArgs { kind: LossKind::SmoothL1, weight: 1.0, scale: 1.0, scalars, slot: scalars::LOSS };
     loss::forward(&mut rec, y, target, every, args);
     // Backward pass, gradient norm and AdamW; matrices decay.
-    step::finish(&mut rec, &params, scalars, |_, shape| (1.0, shape.len() > 1));
+    step::finish(&mut rec, &params, scalars, 0.0, |_, shape| (1.0, shape.len() > 1));
 
     // Memory, pipelines and bind groups, once.
     let mut engine = Engine::new(&gpu, Plan::new(rec), &EngineOptions::default())?;
