@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let every = rec.constant_u32("every token", &[1, TOKENS], &every);
     let scalars = scalars::declare(&mut rec);
     let hidden = layer_norm::forward(&mut rec, x, &norm);
-    let y = linear::mlp(&mut rec, hidden, [&fc1, &fc2], Skip { x, scale: None }, false);
+    let y = linear::mlp(&mut rec, hidden, [&fc1, &fc2], Skip { x, scale: None });
     let args = LossArgs { kind: LossKind::SmoothL1, weight: 1.0, scale: 1.0, scalars, slot: scalars::LOSS };
     loss::forward(&mut rec, y, target, every, args);
     // Backward pass, gradient norm and AdamW; matrices decay.
