@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Error, limits, node_seconds, warm};
 use crate::gpu::{Dtype, Gpu, Recorder, Tensor};
+use crate::op::attention;
 use crate::op::layer_norm::{self, EPS, Norm};
 use crate::op::matmul::{self, Epilogue, Layout, Product};
-use crate::op::{attention, matmul::family_name};
 
 /// One operation's figures.
 #[derive(Debug, Clone, Serialize)]
@@ -28,9 +28,9 @@ pub struct Operation {
 }
 
 /// An operation to be measured.
-pub struct Candidate {
+struct Candidate {
     /// What and at which shape.
-    pub name: String,
+    name: String,
     /// FLOPs, or 0 where it is bound by memory.
     flops: f64,
     /// Bytes that it must read and write.
@@ -38,8 +38,8 @@ pub struct Candidate {
     record: Record,
 }
 
-/// Records the operation and returns the kernel's name.
-type Record = Box<dyn Fn(&mut Recorder) -> String>;
+/// Records the operation.
+type Record = Box<dyn Fn(&mut Recorder)>;
 
 fn input(rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
     rec.input(name, shape, Dtype::F32)
@@ -67,7 +67,6 @@ fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate 
         };
         let product = Product { a, b, c, layout, m, n, k, epilogue };
         matmul::record(rec, "product", product);
-        family_name(rec, &product).to_owned()
     };
     Candidate {
         name: match end {
@@ -87,7 +86,7 @@ fn attention(tokens: usize, heads: usize, size: usize, backward: bool) -> Candid
         let qkv = input(rec, "qkv", &[1, tokens, 3 * width]);
         if !backward {
             attention::forward(rec, qkv, heads);
-            return attention::kernel_name(rec, qkv, heads).to_owned();
+            return;
         }
         rec.require_grad(qkv);
         let y = attention::forward(rec, qkv, heads);
@@ -95,7 +94,6 @@ fn attention(tokens: usize, heads: usize, size: usize, backward: bool) -> Candid
         let dy = input(rec, "dy", &[1, tokens, width]);
         rec.add_grad(y, dy);
         rec.backward();
-        attention::kernel_name(rec, qkv, heads).to_owned()
     };
     Candidate {
         name: format!(
@@ -113,7 +111,6 @@ fn layer_norm(rows: usize, channels: usize) -> Candidate {
         let x = input(rec, "x", &[rows, channels]);
         let (weight, bias) = (input(rec, "weight", &[channels]), input(rec, "bias", &[channels]));
         layer_norm::forward(rec, x, &Norm { weight, bias, eps: EPS });
-        "layer_norm".to_owned()
     };
     let bytes = 8.0 * (rows * channels) as f64;
     Candidate { name: format!("layer norm {rows}x{channels}"), flops: 0.0, bytes, record: Box::new(record) }
@@ -121,7 +118,7 @@ fn layer_norm(rows: usize, channels: usize) -> Candidate {
 
 /// Everything that is measured: products of ViT-S and ViT-B at 1568, 160 and 256 tokens in three layouts, attention
 /// both ways, layer norm.
-pub fn candidates() -> Vec<Candidate> {
+fn candidates() -> Vec<Candidate> {
     let mut all = Vec::new();
     for (dim, tokens) in [(384, 160), (384, 256), (384, 1568), (768, 160), (768, 256), (768, 1568)] {
         for (k, n) in [(dim, 3 * dim), (dim, 4 * dim), (4 * dim, dim)] {
@@ -156,7 +153,8 @@ pub fn operations(gpu: &Arc<Gpu>, filter: &str, mut done: impl FnMut(&Operation)
 
 fn measure(gpu: &Arc<Gpu>, candidate: &Candidate) -> Result<Operation, Error> {
     let mut rec = Recorder::new(gpu.caps().clone());
-    let kernel = (candidate.record)(&mut rec);
+    (candidate.record)(&mut rec);
+    let kernel = rec.last_kernel().unwrap_or_default().to_owned();
     let limit = limits::gflops(gpu)?;
     let seconds = node_seconds(&mut warm(gpu, rec)?, 5)?;
     let gflops = candidate.flops / seconds / 1e9;

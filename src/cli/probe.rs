@@ -12,9 +12,7 @@ use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::Family;
-use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
-use crate::op::layer_norm::EPS;
 use crate::weights::{self, HostTensor, Kind, Tensors, describe, usual_heads};
 
 #[derive(Args)]
@@ -105,21 +103,8 @@ impl<'a> Encoder<'a> {
                 return Err(format!("{flag}: expected {expected}").into());
             }
         }
-        let arch = ClassifierArch {
-            family,
-            encoder: Vit { dim, depth: about.encoder.depth, heads, mlp_ratio: 4 },
-            grid,
-            // The head is not looked at.
-            classes: 2,
-            batch: args.batch,
-            accumulate: 1,
-            drop_path: 0.0,
-            head_dropout: 0.0,
-            init_scale: 1.0,
-            ema: 0.0,
-            eps: EPS,
-            pixels: Pixels::Bytes,
-        };
+        let encoder = Vit { dim, depth: about.encoder.depth, heads, mlp_ratio: 4 };
+        let arch = ClassifierArch::frozen(family, encoder, grid, args.batch);
         let gpu = args.gpu.open()?;
         let select = about.prefix.clone() + if about.kind == Kind::VideoMae { "encoder." } else { "" };
         let evaluator = Evaluator::of_encoder(&gpu, &arch, tensors, select, &args.weights)?;

@@ -13,8 +13,6 @@ use crate::eval::{self, Evaluator};
 use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::Family;
 use crate::model::look::LookArch;
-use crate::model::step::Pixels;
-use crate::op::layer_norm::EPS;
 use crate::picture::chart::{Map, Panel, Series, draw_maps, draw_panels};
 use crate::train::curves::Curves;
 use crate::train::pretrain;
@@ -37,21 +35,8 @@ impl Demo<'_> {
 
     /// An encoder that pools features.
     pub(super) fn encoder(&self, path: &Path, kind: EncoderKind) -> Result<Evaluator, Error> {
-        let arch = ClassifierArch {
-            family: kind.family(),
-            encoder: self.plan.sizes.encoder,
-            grid: self.plan.sizes.grid(),
-            // The head is not looked at.
-            classes: 2,
-            batch: 20,
-            accumulate: 1,
-            drop_path: 0.0,
-            head_dropout: 0.0,
-            init_scale: 1.0,
-            ema: 0.0,
-            eps: EPS,
-            pixels: Pixels::Bytes,
-        };
+        let sizes = &self.plan.sizes;
+        let arch = ClassifierArch::frozen(kind.family(), sizes.encoder, sizes.grid(), 20);
         let select = if kind == EncoderKind::Videomae { "encoder." } else { "" };
         Ok(Evaluator::of_encoder(self.gpu, &arch, load(path)?, select.to_owned(), path)?)
     }

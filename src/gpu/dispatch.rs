@@ -17,6 +17,12 @@ pub(super) struct Dispatch {
 }
 
 impl Recorder {
+    /// The shader of the dispatch recorded last: the kernel that an operation chose.
+    pub fn last_kernel(&self) -> Option<&'static str> {
+        let mut latest = self.nodes.iter().flat_map(|n| &n.commands).rev();
+        latest.find_map(|c| if let Command::Dispatch(d) = c { Some(d.shader.name) } else { None })
+    }
+
     /// Starts a dispatch of entry point `entry` of `shaders/{shader}.wgsl`.
     ///
     /// # Panics

@@ -101,6 +101,24 @@ impl Classifier {
 }
 
 impl ClassifierArch {
+    /// An encoder whose features alone are read: the head is not looked at, nothing is dropped.
+    pub fn frozen(family: Family, encoder: Vit, grid: Grid, batch: usize) -> Self {
+        ClassifierArch {
+            family,
+            encoder,
+            grid,
+            classes: 2,
+            batch,
+            accumulate: 1,
+            drop_path: 0.0,
+            head_dropout: 0.0,
+            init_scale: 1.0,
+            ema: 0.0,
+            eps: layer_norm::EPS,
+            pixels: Pixels::Bytes,
+        }
+    }
+
     fn params(rec: &mut Recorder, trainable: bool) -> Params {
         Params::new(rec, "classifier", trainable).with_linear(Init::Normal { std: 0.02 })
     }

@@ -93,12 +93,6 @@ impl Family {
     }
 }
 
-/// The kernel that takes qkv (B, N, 3 H D), by its shader's name.
-pub fn kernel_name(rec: &Recorder, qkv: Tensor, heads: usize) -> &'static str {
-    let size = rec.width(qkv) / 3 / heads;
-    Family::of(rec, qkv, size).shader(size)
-}
-
 /// The dispatches of the backward; `[dy, qkv, y, saved, dqkv]`.
 fn record_backward(rec: &mut Recorder, z: Sizes, family: Family, tensors: [Tensor; 5]) {
     let [dy, qkv, y, saved, dqkv] = tensors;

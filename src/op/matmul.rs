@@ -182,11 +182,6 @@ pub fn operand(rec: &mut Recorder, name: String, shape: &[usize], others: &[Tens
     if by_image { rec.transient_image(name, shape) } else { rec.transient(name, shape) }
 }
 
-/// The kernel that takes a product, by its shader's name.
-pub fn family_name(rec: &Recorder, product: &Product) -> &'static str {
-    product.family(rec).shader()
-}
-
 /// Records a product as a node of that name.
 ///
 /// # Panics
