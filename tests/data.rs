@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mvd::data::synth::{self, Background, SynthConfig};
+use mvd::data::synth::{self, Background, Level, SynthConfig};
 use mvd::data::{
     Batch, ClipConfig, Dataset, Error, Item, Loader, LoaderConfig, MaskConfig, MaskKind, Position, Shard, View, video,
 };
@@ -157,7 +157,7 @@ const CLIP: ClipConfig = ClipConfig {
     frames: 4,
     stride: 2,
     size: 32,
-    view: View::Pretraining,
+    view: View::Pretraining { crop_min: 0.66 },
     teacher_size: Some(28),
     teacher_step: 2,
     repeats: 1,
@@ -169,7 +169,8 @@ fn config(threads: usize, start: Position) -> LoaderConfig {
 }
 
 fn synth_set(folder: &Path, count: usize) -> Dataset {
-    let config = SynthConfig { count, seed: 1, background: Background::Black, size: 64, frames: 16 };
+    let config =
+        SynthConfig { count, seed: 1, background: Background::Black, level: Level::Full, size: 64, frames: 16 };
     synth::write(folder, &config, |_| {}).unwrap();
     Dataset::open(&folder.join("list.txt"), None).unwrap()
 }
@@ -292,7 +293,8 @@ fn probe(features: &[Vec<f32>], labels: &[usize], classes: usize) -> f64 {
 
 #[test]
 fn synthetic_labels_need_both_space_and_time() {
-    let config = SynthConfig { count: 0, seed: 0, background: Background::Black, size: 64, frames: 16 };
+    let config =
+        SynthConfig { count: 0, seed: 0, background: Background::Black, level: Level::Full, size: 64, frames: 16 };
     let mut state = 9u64;
     let mut next = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
-use crate::data::synth::{self, Background, SynthConfig};
+use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::{Caps, Gpu, Plan, Recorder};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
@@ -65,6 +65,9 @@ pub(super) struct DistillArgs {
     /// Stochastic depth of the last block.
     #[arg(long)]
     drop_path: Option<f64>,
+    /// Smallest share of the frame's short side that a crop keeps, of 1, 0.875, 0.75 and 0.66.
+    #[arg(long)]
+    crop_min: Option<f64>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -78,7 +81,8 @@ pub(super) struct DistillArgs {
 }
 
 /// The built-in run's set.
-const BUILT_IN: SynthConfig = SynthConfig { count: 512, seed: 0, background: Background::Black, size: 64, frames: 16 };
+const BUILT_IN: SynthConfig =
+    SynthConfig { count: 512, seed: 0, background: Background::Black, level: Level::Full, size: 64, frames: 16 };
 
 impl DistillArgs {
     /// Nothing of the user's own was given: no data, teachers or recipe, nor is this a dry run of the published models.
@@ -112,19 +116,19 @@ impl DistillArgs {
     fn config(&self) -> Result<DistillConfig, Failure> {
         let mut config = train::base(&self.run, recipes::distill, || self.preset())?;
         config.data.threads = threads();
+        let before = (config.data.input_size, config.data.patch);
         self.data.apply(&mut config.data);
         self.mask.apply(&mut config.mask);
         self.optim.apply(&mut config.optim);
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
+        set(&mut config.crop_min, &self.crop_min);
         set(&mut config.student, &self.student);
         set(&mut config.decoder, &self.decoder);
         set(&mut config.loss, &self.loss);
         set(&mut config.drop_path, &self.drop_path);
         config.norm_feature |= self.norm_feature;
         let (side, patch) = (config.data.input_size, config.data.patch);
-        // A teacher takes the student's frames and patches, unless its own were given.
-        let own = self.run.recipe.is_none() && self.run.config.is_none();
         for (teacher, weights, vit, weight) in [
             (&mut config.image_teacher, &self.image_teacher, &self.image_teacher_size, self.image_weight),
             (&mut config.video_teacher, &self.video_teacher, &self.video_teacher_size, self.video_weight),
@@ -133,7 +137,8 @@ impl DistillArgs {
             set(&mut t.weights, weights);
             set(&mut t.vit, vit);
             set(&mut t.weight, &weight);
-            if own {
+            // A teacher that takes the student's frames and patches goes on doing so.
+            if (t.size, t.patch) == before {
                 (t.size, t.patch) = (side, patch);
             }
             if t.weight == 0.0 {

@@ -28,6 +28,9 @@ pub(super) struct PretrainArgs {
     /// Decoder, as --size.
     #[arg(long, value_parser = size)]
     decoder: Option<Vit>,
+    /// Smallest share of the frame's short side that a crop keeps, of 1, 0.875, 0.75 and 0.66.
+    #[arg(long)]
+    crop_min: Option<f64>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -59,6 +62,7 @@ impl PretrainArgs {
         self.optim.apply(&mut config.optim);
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
+        set(&mut config.crop_min, &self.crop_min);
         set(&mut config.encoder, &self.size);
         set(&mut config.decoder, &self.decoder);
         let base = config.clone();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, report};
-use crate::data::synth::{Background, SynthConfig, write};
+use crate::data::synth::{Background, Level, SynthConfig, write};
 
 #[derive(Args)]
 pub(super) struct SynthArgs {
@@ -23,12 +23,15 @@ pub(super) struct SynthArgs {
     /// What lies behind the glyphs.
     #[arg(long, value_enum, default_value = "black")]
     background: Background,
+    /// How much varies: easy is what `mvd demo` learns from.
+    #[arg(long, value_enum, default_value = "full")]
+    level: Level,
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 pub(super) fn run(args: &SynthArgs) -> Result<(), Failure> {
-    let SynthArgs { count, size, frames, background, seed, .. } = *args;
+    let SynthArgs { count, size, frames, background, level, seed, .. } = *args;
     for (flag, value, holds) in [
         ("--count", count, count > 0),
         ("--size", size, size >= 16 && size.is_multiple_of(2) && size <= 4096),
@@ -40,7 +43,9 @@ pub(super) fn run(args: &SynthArgs) -> Result<(), Failure> {
         }
     }
     let bar = report::bar(count, "synth");
-    write(&args.out, &SynthConfig { count, seed, background, size, frames }, |done| bar.set_position(done as u64))?;
+    write(&args.out, &SynthConfig { count, seed, background, level, size, frames }, |done| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish();
     println!("wrote {count} clips and list.txt, labels.csv to {}", args.out.display());
     Ok(())

@@ -31,6 +31,9 @@ pub struct DistillConfig {
     pub drop_path: f64,
     /// Seed of weights, data order, crops, masks and stochastic depth.
     pub seed: u64,
+    /// Smallest share of the frame's short side that the multi-scale crop keeps.
+    #[serde(default = "super::least_scale")]
+    pub crop_min: f64,
     /// Videos and clips.
     pub data: DataConfig,
     /// How tokens are masked.
@@ -61,6 +64,7 @@ impl DistillConfig {
         self.optim.check(&mut check);
         self.save.check(&mut check);
         check.seed(self.seed);
+        check.crop_min(self.crop_min);
         check.under_1("--drop-path", self.drop_path);
         check.vit("--student", &self.student, 16);
         check.vit("--decoder", &self.decoder, 16);

@@ -124,8 +124,7 @@ impl FinetuneConfig {
         ] {
             check.at_least_0(flag, value);
         }
-        let crop = self.crop_min;
-        check.need(crop > 0.0 && crop <= 1.0, || format!("--crop-min: expected over 0, at most 1, got {crop}"));
+        check.crop_min(self.crop_min);
         for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
             check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{MaskConfig, MaskKind};
+use crate::data::{LEAST_SCALE, MaskConfig, MaskKind};
 use crate::model::{Grid, Vit};
 use crate::op::attention::MAX_HEAD_SIZE;
 
@@ -169,6 +169,11 @@ pub struct MaskRule {
     pub ratio: f64,
 }
 
+/// What a config written before there was a choice means.
+fn least_scale() -> f64 {
+    LEAST_SCALE
+}
+
 /// Collects what is wrong.
 #[derive(Default)]
 struct Check(Vec<String>);
@@ -193,6 +198,10 @@ impl Check {
 
     fn at_least_0(&mut self, flag: &str, value: f64) {
         self.need(value >= 0.0 && value.is_finite(), || format!("{flag}: expected 0 or more, got {value}"));
+    }
+
+    fn crop_min(&mut self, value: f64) {
+        self.need(value > 0.0 && value <= 1.0, || format!("--crop-min: expected over 0, at most 1, got {value}"));
     }
 
     fn under_1(&mut self, flag: &str, value: f64) {

@@ -31,6 +31,9 @@ pub struct PretrainConfig {
     pub kind: PretrainKind,
     /// Seed of weights, data order, crops and masks.
     pub seed: u64,
+    /// Smallest share of the frame's short side that the multi-scale crop keeps.
+    #[serde(default = "super::least_scale")]
+    pub crop_min: f64,
     /// Videos and clips.
     pub data: DataConfig,
     /// How tokens are masked.
@@ -57,6 +60,7 @@ impl PretrainConfig {
         self.optim.check(&mut check);
         self.save.check(&mut check);
         check.seed(self.seed);
+        check.crop_min(self.crop_min);
         let unit = if self.kind == PretrainKind::Image { 4 } else { 2 };
         check.vit("--size", &self.encoder, unit);
         check.vit("--decoder", &self.decoder, unit);

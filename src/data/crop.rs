@@ -18,19 +18,23 @@ pub struct Region {
 }
 
 /// Shares of the short side that a crop's sides may have.
-const SCALES: [f64; 4] = [1.0, 0.875, 0.75, 0.66];
+const SCALES: [f64; 4] = [1.0, 0.875, 0.75, LEAST_SCALE];
 
-/// MVD's multi-scale crop: both sides among `SCALES` of the short side, at most one step apart, at one of 13 places
-/// (corners, centre and between). Sides within 3 pixels of `target` are snapped to it, as the reference does.
-pub fn multi_scale(width: usize, height: usize, target: usize, rng: &mut impl Rng) -> Region {
+/// The least of them.
+pub const LEAST_SCALE: f64 = 0.66;
+
+/// MVD's multi-scale crop: both sides among those `SCALES` of the short side that are `least` or more, at most one step
+/// apart, at one of 13 places (corners, centre and between). Sides within 3 pixels of `target` are snapped to it, as the reference does.
+pub fn multi_scale(width: usize, height: usize, target: usize, least: f64, rng: &mut impl Rng) -> Region {
     let short = width.min(height);
     let side = |scale: f64| {
         let side = ((short as f64 * scale) as usize).max(1);
         if side.abs_diff(target) < 3 && target <= short { target } else { side }
     };
     let mut pairs = Vec::new();
-    for (i, &h) in SCALES.iter().enumerate() {
-        for (j, &w) in SCALES.iter().enumerate() {
+    let scales = || SCALES.iter().enumerate().take_while(|(_, scale)| **scale >= least);
+    for (i, &h) in scales() {
+        for (j, &w) in scales() {
             if i.abs_diff(j) <= 1 {
                 pairs.push((side(w), side(h)));
             }
@@ -114,7 +118,10 @@ mod tests {
         let mut rng = rng(3, 0, 0, 0);
         for (width, height) in [(340, 256), (64, 64), (33, 97), (1, 5)] {
             for _ in 0..200 {
-                for r in [multi_scale(width, height, 224, &mut rng), random_resized(width, height, 0.08, &mut rng)] {
+                for r in [
+                    multi_scale(width, height, 224, LEAST_SCALE, &mut rng),
+                    random_resized(width, height, 0.08, &mut rng),
+                ] {
                     assert!(r.width > 0 && r.x + r.width <= width, "{r:?}");
                     assert!(r.height > 0 && r.y + r.height <= height, "{r:?}");
                 }

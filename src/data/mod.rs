@@ -20,7 +20,7 @@ pub mod synth;
 pub mod video;
 
 pub use augment::{NotRandAugment, RandAugment};
-pub use crop::{multi_scale, random_resized};
+pub use crop::{LEAST_SCALE, multi_scale, random_resized};
 pub use dataset::{Dataset, Source};
 pub use error::{Error, Result};
 pub use index::Index;

@@ -17,7 +17,10 @@ use super::{augment, crop, mix};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum View {
     /// A random start; MVD's multi-scale crop.
-    Pretraining,
+    Pretraining {
+        /// Smallest share of the short side that is kept.
+        crop_min: f64,
+    },
     /// A random start or, by segments, a random frame of each; whole frames changed by `augment` and `jitter`, then a
     /// random resized crop, mirrored if `flip`, and in a share `erasing` of the clips a random region filled with noise.
     Training {
@@ -71,7 +74,8 @@ pub struct ClipConfig {
 impl ClipConfig {
     /// As pre-training draws them.
     pub fn pretraining(frames: usize, stride: usize, size: usize) -> Self {
-        ClipConfig { frames, stride, size, view: View::Pretraining, teacher_size: None, teacher_step: 1, repeats: 1 }
+        let view = View::Pretraining { crop_min: crop::LEAST_SCALE };
+        ClipConfig { frames, stride, size, view, teacher_size: None, teacher_step: 1, repeats: 1 }
     }
 }
 
@@ -104,7 +108,7 @@ fn segment_ranks(len: usize, config: &ClipConfig, mut place: impl FnMut() -> f64
 fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     match config.view {
         View::Training { segments: true, .. } => segment_ranks(len, config, || rng.random()),
-        View::Pretraining | View::Training { .. } => frame_ranks(len, config, rng),
+        View::Pretraining { .. } | View::Training { .. } => frame_ranks(len, config, rng),
         View::Test { segments: true, clip, clips, .. } => {
             segment_ranks(len, config, || (clip as f64 + 0.5) / clips as f64)
         }
@@ -189,13 +193,13 @@ fn cut(
 ) -> Result<Clip> {
     let (width, height) = (frames.width, frames.height);
     let region = match config.view {
-        View::Pretraining => crop::multi_scale(width, height, config.size, rng),
+        View::Pretraining { crop_min } => crop::multi_scale(width, height, config.size, crop_min, rng),
         View::Training { crop_min, .. } => crop::random_resized(width, height, crop_min, rng),
         View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
     };
     let ops = match config.view {
         View::Training { augment, jitter, .. } => [augment::draw(&augment, rng), augment::jitter(jitter, rng)].concat(),
-        View::Pretraining | View::Test { .. } => Vec::new(),
+        View::Pretraining { .. } | View::Test { .. } => Vec::new(),
     };
     let mut changed = Vec::new();
     let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
@@ -243,7 +247,7 @@ mod tests {
         frames: 4,
         stride: 3,
         size: 8,
-        view: View::Pretraining,
+        view: View::Pretraining { crop_min: crop::LEAST_SCALE },
         teacher_size: None,
         teacher_step: 2,
         repeats: 1,

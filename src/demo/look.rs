@@ -75,7 +75,7 @@ impl Demo<'_> {
             runs.iter().map(|(run, name)| Ok(self.logged(run, name)?.line(|r| r.loss))).collect()
         };
         let tops = |label: Label| -> Result<Vec<Series>, Error> {
-            let found = models.iter().map(|model| {
+            let found = models.iter().filter(|m| m.tuned).map(|model| {
                 let curves = self.logged(&tuning_name(model, label), short(model))?;
                 Ok(curves.validated("top1"))
             });
@@ -127,7 +127,7 @@ impl Demo<'_> {
             let picture = reconstruct(self.gpu, &arch, &mask, load(path)?, &self.video(0), shown)?;
             Ok(Figure {
                 title: format!("what the {name} teacher makes of hidden patches"),
-                text: "Rows: the frames, the quarter of their patches that the teacher saw, what it made of the rest."
+                text: "Rows: the frames, the half of their patches that the teacher saw, what it made of the rest."
                     .to_owned(),
                 picture: picture.enlarged(2),
             })

@@ -1,6 +1,6 @@
 //! The whole method in minutes, on clips that the program makes itself: both teachers from pixels, students of one and
-//! of both, a pixel-only model of equal compute, each fine-tuned for what a frame shows and for what only motion shows;
-//! ended by one page of tables, curves and pictures.
+//! of both, a pixel-only model of equal compute, each probed for what a frame shows and for what only motion shows, and
+//! the last two fine-tuned for it beside a model from scratch; ended by one page of tables, curves and pictures.
 //!
 //! Everything lies under one folder: `sets/`, `runs/NAME/`, `probes/NAME.json`, `plan.toml`, `index.html`. What is there
 //! already is not made again, so a demo that was stopped goes on where it was.
@@ -131,6 +131,8 @@ struct Model {
     /// Its weights, but from scratch.
     weights: Option<PathBuf>,
     kind: EncoderKind,
+    /// Fine-tuned, too, for both labels.
+    tuned: bool,
 }
 
 struct Demo<'a> {
@@ -156,9 +158,14 @@ pub fn run(gpu: &Arc<Gpu>, options: &Options, progress: &mut dyn Progress) -> Re
     let file = out.join("plan.toml");
     let resumed = file.exists();
     let plan = if resumed { read_plan(&file, options)? } else { make_plan(gpu, options, &configs, begun, progress)? };
+    let measured = begun.elapsed();
     let mut demo = Demo { gpu, out, configs, plan, progress, done: 0.0 };
     let teachers = demo.teachers()?;
     let models = demo.models(&teachers)?;
+    if !resumed {
+        demo.plan.refit(begun.elapsed(), measured);
+        write_plan(&file, &demo.plan)?;
+    }
     let rows = models.iter().map(|model| demo.row(model)).collect::<Result<Vec<_>, Error>>()?;
     demo.progress.stage("pictures", 0.98..1.0);
     let figures = demo.figures(&teachers, &models)?;
@@ -205,9 +212,12 @@ fn make_plan(
         plan::measure(gpu, &folder, configs, &mut |what| progress.stage(&format!("measuring {what}"), 0.01..0.02))?;
     clear()?;
     let plan = Plan::new(options.minutes, begun.elapsed(), options.seed, options.sizes, costs);
-    let text = toml::to_string(&plan).map_err(train::Error::from)?;
-    write_whole(&options.out.join("plan.toml"), text.as_bytes())?;
+    write_plan(&options.out.join("plan.toml"), &plan)?;
     Ok(plan)
+}
+
+fn write_plan(path: &Path, plan: &Plan) -> Result<(), Error> {
+    write_whole(path, toml::to_string(plan).map_err(train::Error::from)?.as_bytes())
 }
 
 /// Writes the clips to learn from and those held out, with a list of each label.
@@ -292,9 +302,11 @@ impl Demo<'_> {
     /// All that is fine-tuned and compared.
     fn models(&mut self, [image, video]: &[PathBuf; 2]) -> Result<Vec<Model>, Error> {
         let Plan { steps, costs, pixel_steps, .. } = self.plan;
-        let mut models = vec![Model { key: "scratch", name: "from scratch", weights: None, kind: EncoderKind::Mvd }];
+        let mut models =
+            vec![Model { key: "scratch", name: "from scratch", weights: None, kind: EncoderKind::Mvd, tuned: true }];
         let pixels = self.pretrained("pixels only", PretrainKind::Video, pixel_steps)?;
-        models.push(Model { key: "pixels", name: "pixels only", weights: Some(pixels), kind: EncoderKind::Videomae });
+        let weights = Some(pixels);
+        models.push(Model { key: "pixels", name: "pixels only", weights, kind: EncoderKind::Videomae, tuned: true });
         let (image, video) = (Some(image.as_path()), Some(video.as_path()));
         for (key, name, image, video, cost) in [
             ("image", "student of the image teacher", image, None, costs.one),
@@ -303,17 +315,17 @@ impl Demo<'_> {
         ] {
             let config = self.configs.distill(image, video, steps.student)?;
             let weights = Some(self.train(name, config, (steps.student, cost), distill::train)?);
-            models.push(Model { key, name, weights, kind: EncoderKind::Mvd });
+            models.push(Model { key, name, weights, kind: EncoderKind::Mvd, tuned: key == "both" });
         }
         Ok(models)
     }
 
-    /// Fine-tunes a model for both labels and probes it; gives its row of the table.
+    /// Fine-tunes a model for both labels, if it is one of those, and probes it; gives its row of the table.
     fn row(&mut self, model: &Model) -> Result<Row, Error> {
-        let mut tuned = [0.0; 2];
-        for (label, top1) in [SHAPE, DIRECTION].into_iter().zip(&mut tuned) {
-            *top1 = self.tuned(model, label)?;
-        }
+        let tuned = match model.tuned {
+            true => Some([self.tuned(model, SHAPE)?, self.tuned(model, DIRECTION)?]),
+            false => None,
+        };
         self.progress.stage(&format!("probes: {}", model.name), self.share()..self.share());
         Ok(Row { name: model.name, tuned, probed: self.probed(model)? })
     }
@@ -331,7 +343,7 @@ impl Demo<'_> {
     }
 
     /// What a linear classifier on a model's frozen features gets right, label by label, in percent; none from scratch.
-    fn probed(&mut self, model: &Model) -> Result<Option<[f64; 4]>, Error> {
+    fn probed(&mut self, model: &Model) -> Result<Option<[f64; LABELS.len()]>, Error> {
         let Some(weights) = &model.weights else { return Ok(None) };
         let folder = self.out.join("probes");
         let path = folder.join(format!("{}.json", model.key));

@@ -11,8 +11,7 @@ use crate::config::{
     DataConfig, DistillConfig, EncoderKind, FinetuneConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind,
     SaveConfig, TeacherConfig,
 };
-use crate::data::MaskKind;
-use crate::data::synth::{Background, SynthConfig};
+use crate::data::synth::{Background, Level, SynthConfig};
 use crate::gpu::Gpu;
 use crate::model::{Grid, Vit};
 use crate::recipes;
@@ -43,12 +42,13 @@ pub struct Sizes {
 impl Default for Sizes {
     fn default() -> Self {
         Sizes {
-            size: 48,
+            size: 32,
             train: 2000,
             test: 500,
-            batch: 16,
-            steps: Steps { teacher: 600, student: 400, tuning: 400 },
-            encoder: Vit { dim: 64, depth: 4, heads: 2, mlp_ratio: 4 },
+            batch: 8,
+            steps: Steps { teacher: 1800, student: 1800, tuning: 2000 },
+            // Wide and shallow: at these step counts ahead of deeper encoders that cost the same.
+            encoder: Vit { dim: 128, depth: 2, heads: 2, mlp_ratio: 4 },
             decoder: Vit { dim: 64, depth: 2, heads: 2, mlp_ratio: 4 },
         }
     }
@@ -62,9 +62,9 @@ impl Sizes {
 }
 
 /// Steps that a speed is measured by, and how many of them are warm-up.
-const TIMED: [usize; 2] = [8, 4];
+const TIMED: [usize; 2] = [16, 6];
 /// Share of the budget kept for probes, pictures and surprises.
-const RESERVE: f64 = 0.12;
+const RESERVE: f64 = 0.07;
 
 /// Steps of each kind of training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -133,16 +133,17 @@ pub struct Label {
 }
 
 /// What a single frame shows.
-pub const SHAPE: Label = Label { name: "shape", classes: 10 };
+pub const SHAPE: Label = Label { name: "shape", classes: 5 };
 /// What only motion shows.
 pub const DIRECTION: Label = Label { name: "direction", classes: 8 };
 /// All labels of the set.
-pub const LABELS: [Label; 4] =
-    [SHAPE, DIRECTION, Label { name: "speed", classes: 3 }, Label { name: "order", classes: 2 }];
+pub const LABELS: [Label; 3] = [SHAPE, DIRECTION, Label { name: "speed", classes: 3 }];
+/// Share of the patches that are hidden: of 16 patches a frame, a half leaves enough to tell the rest from.
+const MASKED: f64 = 0.5;
 
 /// A set of clips to write.
 pub fn clips(size: usize, count: usize, seed: u64) -> SynthConfig {
-    SynthConfig { count, seed, background: Background::Black, frames: 16, size }
+    SynthConfig { count, seed, background: Background::Grey, level: Level::Easy, frames: 16, size }
 }
 
 /// The configs of the demo's runs.
@@ -170,8 +171,8 @@ impl Configs {
 
     fn optim(&self, of: &OptimConfig, steps: usize) -> OptimConfig {
         let Sizes { batch, encoder, .. } = self.sizes;
-        // After a tenth of the steps, 3e-3 for 16 clips and 64 channels; wider models want less.
-        let lr = 4.8e-2 * 64.0 / encoder.dim as f64;
+        // At its highest 1e-3 for 128 channels; wider models want less.
+        let lr = 1e-3 * 256.0 / batch as f64 * 128.0 / encoder.dim as f64;
         OptimConfig { steps, batch, epochs: 10, warmup_epochs: 1.0, lr, min_lr: 0.0, ..of.clone() }
     }
 
@@ -188,7 +189,9 @@ impl Configs {
         let recipe = recipes::pretrain(name)?;
         let (data, optim) = (self.data(&recipe.data), self.optim(&recipe.optim, steps));
         let (Sizes { encoder, decoder, .. }, save) = (self.sizes, Self::save(steps));
-        Ok(PretrainConfig { data, optim, encoder, decoder, save, seed: self.seed, ..recipe })
+        let mask = MaskRule { ratio: MASKED, ..recipe.mask };
+        // The held-out clips are whole, so the teachers see whole ones.
+        Ok(PretrainConfig { data, optim, mask, encoder, decoder, save, seed: self.seed, crop_min: 1.0, ..recipe })
     }
 
     /// A student of the teachers that are given.
@@ -205,11 +208,12 @@ impl Configs {
         Ok(DistillConfig {
             data: self.data(&recipe.data),
             optim: self.optim(&recipe.optim, steps),
-            mask: MaskRule { kind: MaskKind::Tube, ratio: 0.75 },
+            mask: MaskRule { ratio: MASKED, ..recipe.mask },
             student: self.sizes.encoder,
             decoder: self.sizes.decoder,
             save: Self::save(steps),
             seed: self.seed,
+            crop_min: 1.0,
             image_teacher: teacher(image),
             video_teacher: teacher(video),
             ..recipe
@@ -318,8 +322,8 @@ pub fn measure(
     Ok(Costs { image, video, one, both, tuning })
 }
 
-/// Fine-tunings: five encoders, two labels.
-const TUNINGS: usize = 10;
+/// Fine-tunings: three encoders, two labels.
+const TUNINGS: usize = 6;
 
 /// What a fine-tuning takes with its validations, one after each pass and one at the end: all held-out clips, forward only,
 /// which is a third of a step's work a batch.
@@ -353,6 +357,19 @@ impl Plan {
         let pixel_steps = ((steps.student as f64 * both.step / video.step).round() as usize).max(2);
         Plan { minutes, seed, scale, pixel_steps, expected: starts + scale * full_length, steps, sizes, costs }
     }
+
+    /// Fits the fine-tunings into what is left of the budget: all else took `took`, the measurements `measured` of it.
+    pub fn refit(&mut self, took: Duration, measured: Duration) {
+        let tuning = self.tuning();
+        let expected = self.expected - TUNINGS as f64 * (tuning.start + self.steps.tuning as f64 * tuning.step);
+        // Neighbours and clocks change; what they did so far is the best guess of what they will do.
+        let slower = ((took - measured).as_secs_f64() / expected.max(1e-9)).clamp(0.25, 4.0);
+        let left = 60.0 * self.minutes * (1.0 - RESERVE) - took.as_secs_f64();
+        let steps = (left / slower / TUNINGS as f64 - tuning.start) / tuning.step;
+        let planned = self.steps.tuning;
+        self.steps.tuning = (steps.max(0.0).round() as usize).clamp(2, self.sizes.steps.tuning.max(2));
+        self.expected += TUNINGS as f64 * tuning.step * (self.steps.tuning as f64 - planned as f64);
+    }
 }
 
 #[cfg(test)]
@@ -376,6 +393,14 @@ mod tests {
         assert!(plan(5.0, 4.0).steps.tuning < short.steps.tuning / 3);
         assert_eq!(plan(1e4, 1.0).steps, Sizes::default().steps, "no longer than full length");
         assert_eq!(plan(0.0, 1.0).steps, Steps { teacher: 2, student: 2, tuning: 2 });
+        // All else took a fifth longer than expected: so will the fine-tunings, in what is left.
+        let mut late = short.clone();
+        let others =
+            late.expected - TUNINGS as f64 * (late.tuning().start + late.steps.tuning as f64 * late.tuning().step);
+        late.refit(Duration::from_secs_f64(30.0 + 1.2 * others), Duration::from_secs(30));
+        assert!(late.steps.tuning < short.steps.tuning && late.expected < short.expected, "{late:?}");
+        let rest = 1.2 * TUNINGS as f64 * (late.tuning().start + late.steps.tuning as f64 * late.tuning().step);
+        assert!((0.85..0.94).contains(&((30.0 + 1.2 * others + rest) / 300.0)), "{rest} {late:?}");
         let text = toml::to_string(&short).unwrap();
         assert_eq!(toml::from_str::<Plan>(&text).unwrap(), short);
     }

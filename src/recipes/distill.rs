@@ -2,7 +2,7 @@
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic, vit};
 use crate::config::{DistillConfig, MaskRule, OptimConfig, SaveConfig, TeacherConfig};
-use crate::data::MaskKind;
+use crate::data::{LEAST_SCALE, MaskKind};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
 
@@ -62,6 +62,7 @@ fn mvd(student: Vit, from: Vit) -> DistillConfig {
         norm_feature: false,
         drop_path: 0.1,
         seed: 0,
+        crop_min: LEAST_SCALE,
         data: k400(),
         mask: MaskRule { kind: MaskKind::Tube, ratio: 0.9 },
         optim: pretraining(),

@@ -2,7 +2,7 @@
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic, vit};
 use crate::config::{DataConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind, SaveConfig};
-use crate::data::MaskKind;
+use crate::data::{LEAST_SCALE, MaskKind};
 use crate::model::Vit;
 
 const MAE: &str = "facebookresearch/mae, PRETRAIN.md, FINETUNE.md; 1,600 epochs as the published weights had";
@@ -35,6 +35,7 @@ fn mae(encoder: Vit, patch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Image,
         seed: 0,
+        crop_min: LEAST_SCALE,
         data: DataConfig { frames: 1, stride: 1, tubelet: 1, patch, ..k400() },
         mask: MaskRule { kind: MaskKind::Random, ratio: 0.75 },
         optim: OptimConfig { batch: 4096, epochs: 1600, min_lr: 0.0, ..pretraining() },
@@ -48,6 +49,7 @@ fn videomae(encoder: Vit, decoder: Vit, batch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Video,
         seed: 0,
+        crop_min: LEAST_SCALE,
         data: k400(),
         mask: MaskRule { kind: MaskKind::Tube, ratio: 0.9 },
         optim: OptimConfig { batch, epochs: 1601, min_lr: 1e-5, ..pretraining() },

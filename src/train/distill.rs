@@ -7,7 +7,7 @@ use super::error::Error;
 use super::groups;
 use super::run::{self, Job, Outcome, Reporter, Task};
 use crate::config::{DistillConfig, TeacherConfig};
-use crate::data::ClipConfig;
+use crate::data::{ClipConfig, View};
 use crate::gpu::{Arena, Engine, Gpu, Recorder};
 use crate::model::distill::{DistillArch, TeacherArch};
 use crate::model::step::{Pixels, Step};
@@ -98,6 +98,7 @@ pub fn train(
         clip: ClipConfig {
             teacher_size: weighty(&config.image_teacher).map(|t| t.size).filter(|&s| s != size),
             teacher_step: config.data.tubelet,
+            view: View::Pretraining { crop_min: config.crop_min },
             ..ClipConfig::pretraining(config.data.frames, config.data.stride, size)
         },
         mask: Some(config.mask.masks(&arch.grid)?),

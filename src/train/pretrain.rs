@@ -7,7 +7,7 @@ use super::error::Error;
 use super::groups;
 use super::run::{self, Job, Outcome, Reporter, Task};
 use crate::config::PretrainConfig;
-use crate::data::ClipConfig;
+use crate::data::{ClipConfig, View};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::pixels::PixelArch;
 use crate::model::step::{Pixels, Step};
@@ -57,7 +57,10 @@ pub fn train(
         optim: &config.optim,
         save: &config.save,
         seed: config.seed,
-        clip: ClipConfig::pretraining(config.data.frames, config.data.stride, config.data.input_size),
+        clip: ClipConfig {
+            view: View::Pretraining { crop_min: config.crop_min },
+            ..ClipConfig::pretraining(config.data.frames, config.data.stride, config.data.input_size)
+        },
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
     };

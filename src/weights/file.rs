@@ -10,6 +10,8 @@ use super::{Error, Result, Tensors, hf, hub, pth, safetensors};
 /// Names that a folder of Hugging Face's may have its weights under.
 pub(super) const IN_FOLDER: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+/// In a checkpoint's folder.
+const OWN: &str = "weights.safetensors";
 /// Bytes of the largest index of shards.
 const MOST_INDEX: u64 = 16 << 20;
 
@@ -53,8 +55,8 @@ pub fn open(path: impl AsRef<Path>) -> Result<(Tensors, Origin)> {
     Ok((hf::to_official(found, &origin.path)?, origin))
 }
 
-/// The file that a path means: of a folder, the one in it; of a Hugging Face repository (`hf:owner/name`), the one in
-/// the cache, after a download if need be.
+/// The file that a path means: of a folder, the one in it; of a run, its newest checkpoint's; of a Hugging Face
+/// repository (`hf:owner/name`), the one in the cache, after a download if need be.
 ///
 /// # Errors
 /// A folder without weights, a repository that cannot be read.
@@ -65,8 +67,19 @@ fn local(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.to_path_buf());
     }
-    let inside = IN_FOLDER.iter().map(|name| path.join(name)).find(|p| p.is_file());
-    inside.ok_or_else(|| malformed(path, format!("a folder without {}", IN_FOLDER.join(", "))))
+    let inside = IN_FOLDER.iter().chain(&[OWN]).map(|name| path.join(name)).find(|p| p.is_file());
+    let found = inside.or_else(|| newest(&path.join("checkpoints")));
+    found.ok_or_else(|| malformed(path, format!("a folder without checkpoints or {}", IN_FOLDER.join(", "))))
+}
+
+/// The weights under the `step-N` of the highest N.
+fn newest(checkpoints: &Path) -> Option<PathBuf> {
+    let step = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path();
+        let step: u64 = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+        Some((step, path.join(OWN))).filter(|(_, weights)| weights.is_file())
+    };
+    std::fs::read_dir(checkpoints).ok()?.filter_map(step).max().map(|(_, weights)| weights)
 }
 
 /// Every tensor under the file's own names.
@@ -165,6 +178,21 @@ mod tests {
         write("{}");
         assert!(load(&index).unwrap_err().to_string().contains("no weight_map"));
         std::fs::remove_file(&index).unwrap();
-        assert!(load(dir.path()).unwrap_err().to_string().contains("a folder without model.safetensors"));
+        assert!(load(dir.path()).unwrap_err().to_string().contains("a folder without checkpoints or"));
+    }
+
+    #[test]
+    fn a_run_is_its_newest_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        for step in [9, 10] {
+            let folder = dir.path().join(format!("checkpoints/step-{step}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            let tensor = HostTensor { shape: vec![1], data: vec![step as f32] };
+            let tensors = [("x".to_owned(), tensor)].into_iter().collect();
+            save(folder.join("weights.safetensors"), &tensors, &Default::default()).unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("checkpoints/step-11")).unwrap();
+        assert_eq!(load(dir.path()).unwrap().get("x").unwrap().data, [10.0]);
+        assert_eq!(load(dir.path().join("checkpoints/step-9")).unwrap().get("x").unwrap().data, [9.0]);
     }
 }

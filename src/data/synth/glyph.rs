@@ -1,10 +1,11 @@
 //! Drawing one clip.
 
 use std::f32::consts::{PI, TAU};
+use std::ops::Range;
 
 use rand::{Rng, RngExt};
 
-use super::{Background, SynthConfig};
+use super::{Background, Level, SynthConfig};
 use crate::data::rng;
 
 /// Names of the shapes, by label.
@@ -17,17 +18,69 @@ pub struct Labels {
     pub shape: usize,
     /// Eighths of a turn from right, clockwise on the screen.
     pub direction: usize,
-    /// 0 to 2: one to three 64ths of the width a frame.
+    /// 0 to 2: one to three 64ths of the width a frame, twice that where it is easy.
     pub speed: usize,
-    /// 0: grows, then turns; 1: turns, then grows.
+    /// 0: grows, then turns; 1: turns, then grows. Means nothing where it is easy.
     pub order: usize,
+}
+
+/// What a level lets vary.
+struct Ranges {
+    /// The first shapes of `SHAPES`.
+    shapes: usize,
+    /// Of the width.
+    radius: Range<f32>,
+    /// In radians, to both sides.
+    tilt: f32,
+    /// Share of the radius that is added.
+    growth: f32,
+    /// In radians.
+    turn: f32,
+    /// 64ths of the width a frame of the slowest.
+    speed: f32,
+    /// Of strokes, relative.
+    thickness: f32,
+    /// Grey level of strokes.
+    bright: Range<f32>,
+}
+
+impl Level {
+    fn ranges(self) -> Ranges {
+        match self {
+            Level::Easy => Ranges {
+                shapes: 5,
+                radius: 0.33..0.38,
+                tilt: 0.1,
+                growth: 0.0,
+                turn: 0.0,
+                speed: 2.0,
+                thickness: 1.4,
+                bright: 185.0..255.0,
+            },
+            Level::Full => Ranges {
+                shapes: SHAPES.len(),
+                radius: 0.14..0.2,
+                tilt: 0.25,
+                growth: 0.5,
+                turn: PI / 3.0,
+                speed: 1.0,
+                thickness: 1.0,
+                bright: 130.0..255.0,
+            },
+        }
+    }
+
+    /// How many shapes there are.
+    pub fn shapes(self) -> usize {
+        self.ranges().shapes
+    }
 }
 
 impl Labels {
     /// Uniform and independent.
-    pub fn draw(rng: &mut impl Rng) -> Self {
+    pub fn draw(level: Level, rng: &mut impl Rng) -> Self {
         Labels {
-            shape: rng.random_range(0..SHAPES.len()),
+            shape: rng.random_range(0..level.shapes()),
             direction: rng.random_range(0..8),
             speed: rng.random_range(0..3),
             order: rng.random_range(0..2),
@@ -74,21 +127,22 @@ pub fn render(labels: &Labels, config: &SynthConfig, seed: u64) -> Vec<Vec<u8>> 
     let mut rng = rng(seed, 0, 0, 3);
     let size = config.size as f32;
     let (x0, y0) = (rng.random_range(0.0..size), rng.random_range(0.0..size));
-    let radius = rng.random_range(0.14..0.2) * size;
-    let tilt = rng.random_range(-0.25f32..0.25);
+    let ranges = config.level.ranges();
+    let radius = rng.random_range(ranges.radius) * size;
+    let tilt = rng.random_range(-ranges.tilt..ranges.tilt);
     let angle = labels.direction as f32 * PI / 4.0;
-    let step = (labels.speed + 1) as f32 * size / 64.0;
+    let step = ranges.speed * (labels.speed + 1) as f32 * size / 64.0;
     let strokes = strokes(labels.shape);
     // Long outlines are thin and brightness varies, so that the amount of light tells little of the shape.
     let length: f32 = strokes.iter().map(|(a, b)| (b.0 - a.0).hypot(b.1 - a.1)).sum();
-    let thickness = (rng.random_range(0.17..0.27) * size / length).clamp(0.022 * size, 0.09 * size);
-    let bright = rng.random_range(130.0f32..255.0);
+    let thickness = (rng.random_range(0.17..0.27) * size / length).clamp(0.022 * size, 0.09 * size) * ranges.thickness;
+    let bright = rng.random_range(ranges.bright);
     let behind = background(config, &mut rng);
     let frame = |index: usize| {
         let moment = index as f32 / (config.frames.max(2) - 1) as f32;
         let (growth, turn) = progress(labels.order, moment);
-        let radius = radius * (1.0 + 0.5 * growth);
-        let (sin, cos) = (tilt + turn * PI / 3.0).sin_cos();
+        let radius = radius * (1.0 + ranges.growth * growth);
+        let (sin, cos) = (tilt + turn * ranges.turn).sin_cos();
         let (cx, cy) = (x0 + index as f32 * step * angle.cos(), y0 + index as f32 * step * angle.sin());
         let wrap = |d: f32| (d + size / 2.0).rem_euclid(size) - size / 2.0;
         let mut grey = behind.clone();
@@ -111,6 +165,7 @@ fn background(config: &SynthConfig, rng: &mut impl Rng) -> Vec<u8> {
     let size = config.size;
     match config.background {
         Background::Black => vec![0; size * size],
+        Background::Grey => vec![116; size * size],
         Background::Smooth => {
             let (a, b, c) = (rng.random_range(1..3), rng.random_range(1..3), rng.random_range(0.0..TAU));
             let wave = |i: usize| {

@@ -1,8 +1,9 @@
 //! A labelled set made by code: glyphs that glide, grow and turn, written as real mp4 files.
 //!
 //! Labels are independent: `shape` (10), `direction` (8), `speed` (3), `order` (grows then turns, or turns then grows).
+//! At the easy level there are 5 large shapes that only glide, faster.
 //! The start is uniform and the plane wraps around, so one frame tells nothing of direction and speed, and the mean over
-//! time little of shape.
+//! time little of a small shape.
 
 mod encode;
 mod glyph;
@@ -24,10 +25,21 @@ pub use glyph::{Labels, SHAPES, render};
 pub enum Background {
     /// Black.
     Black,
+    /// ImageNet's mean grey: empty patches are 0 to a model, which learns far faster than from black ones.
+    Grey,
     /// Slow waves of grey.
     Smooth,
     /// Fixed noise, blockwise.
     Texture,
+}
+
+/// How much varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Five large shapes that glide fast: a small encoder learns them in minutes.
+    Easy,
+    /// Ten small shapes that glide, grow and turn.
+    Full,
 }
 
 /// A set to write.
@@ -39,13 +51,16 @@ pub struct SynthConfig {
     pub seed: u64,
     /// What lies behind the glyphs.
     pub background: Background,
+    /// How much varies.
+    pub level: Level,
     /// Height and width in pixels; even, 16 to 4096.
     pub size: usize,
     /// Frames of a clip.
     pub frames: usize,
 }
 
-/// Writes `clips/N.mp4`, `list.txt` (path and shape) and `labels.csv` (all labels) into a folder.
+/// Writes `clips/N.mp4`, `list.txt` (path and shape) and `labels.csv` (all labels; `order` at the full level) into a
+/// folder.
 ///
 /// # Errors
 /// A size that is odd or outside 16 to 4096, no frames, or a folder that cannot be written to.
@@ -58,7 +73,7 @@ pub fn write(folder: &Path, config: &SynthConfig, progress: impl Fn(usize) + Syn
     let done = AtomicUsize::new(0);
     let labels = (0..config.count).into_par_iter().map(|index| {
         let mut rng = rng(config.seed, 0, index, 2);
-        let labels = Labels::draw(&mut rng);
+        let labels = Labels::draw(config.level, &mut rng);
         let seed = rng.random();
         let frames: Vec<Vec<u8>> = render(&labels, config, seed);
         let path = clips.join(format!("{index:06}.mp4"));
@@ -68,10 +83,12 @@ pub fn write(folder: &Path, config: &SynthConfig, progress: impl Fn(usize) + Syn
     });
     let labels = labels.collect::<Result<Vec<_>>>()?;
     let mut list = String::new();
-    let mut table = String::from("path,shape,direction,speed,order\n");
+    let ordered = config.level == Level::Full;
+    let mut table = format!("path,shape,direction,speed{}\n", if ordered { ",order" } else { "" });
     for (index, l) in labels.iter().enumerate() {
         let _ = writeln!(list, "clips/{index:06}.mp4 {}", l.shape);
-        let _ = writeln!(table, "clips/{index:06}.mp4,{},{},{},{}", l.shape, l.direction, l.speed, l.order);
+        let _ = write!(table, "clips/{index:06}.mp4,{},{},{}", l.shape, l.direction, l.speed);
+        let _ = if ordered { writeln!(table, ",{}", l.order) } else { writeln!(table) };
     }
     for (name, text) in [("list.txt", list), ("labels.csv", table)] {
         let path = folder.join(name);
