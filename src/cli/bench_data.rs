@@ -52,7 +52,7 @@ pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
         flip: true,
         erasing: 0.0,
     };
-    let config = ClipConfig { view, ..ClipConfig::pretraining(args.frames, args.stride, args.input_size) };
+    let config = ClipConfig::new(args.frames, args.stride, args.input_size, view);
     let threads = args.threads.unwrap_or_else(threads).max(1);
     let bar = report::bar(args.clips, "clips");
     let Stages { decode, crop, augment, elapsed, clips, bad } =

@@ -12,7 +12,7 @@ use crate::gpu::{Caps, Gpu, Plan, Recorder};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
 use crate::recipes;
-use crate::train::checkpoint::RunDir;
+use crate::train::checkpoint::{RunDir, Which};
 use crate::train::session::Session;
 use crate::train::{distill, groups, pretrain};
 
@@ -243,7 +243,7 @@ fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> 
         let gpu = args.gpu.open()?;
         train::report("pretrain", |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
     }
-    Ok(run.latest()?.join("weights.safetensors"))
+    Ok(run.weights(Which::Newest)?)
 }
 
 fn dry_run(args: &DistillArgs) -> Result<(), Failure> {

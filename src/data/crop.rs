@@ -24,7 +24,8 @@ const SCALES: [f64; 4] = [1.0, 0.875, 0.75, LEAST_SCALE];
 pub const LEAST_SCALE: f64 = 0.66;
 
 /// MVD's multi-scale crop: both sides among those `SCALES` of the short side that are `least` or more, at most one step
-/// apart, at one of 13 places (corners, centre and between). Sides within 3 pixels of `target` are snapped to it, as the reference does.
+/// apart, at one of 13 places (corners, centre and between). Sides within 3 pixels of `target` are snapped to it, as
+/// the reference does.
 pub fn multi_scale(width: usize, height: usize, target: usize, least: f64, rng: &mut impl Rng) -> Region {
     let short = width.min(height);
     let side = |scale: f64| {

@@ -72,9 +72,8 @@ pub struct ClipConfig {
 }
 
 impl ClipConfig {
-    /// As pre-training draws them.
-    pub fn pretraining(frames: usize, stride: usize, size: usize) -> Self {
-        let view = View::Pretraining { crop_min: crop::LEAST_SCALE };
+    /// One clip of each video, without a second crop.
+    pub fn new(frames: usize, stride: usize, size: usize, view: View) -> Self {
         ClipConfig { frames, stride, size, view, teacher_size: None, teacher_step: 1, repeats: 1 }
     }
 }

@@ -28,7 +28,7 @@ use crate::data::{Dataset, Items, synth};
 use crate::eval::probe::{Features, linear};
 use crate::gpu::Gpu;
 use crate::model::Vit;
-use crate::train::checkpoint::{self, Checkpoint, RunDir};
+use crate::train::checkpoint::{self, Checkpoint, RunDir, Which};
 use crate::train::log::{self, Validation};
 use crate::train::session::Session;
 use crate::train::{Outcome, Reporter, distill, finetune, pretrain};
@@ -275,13 +275,13 @@ impl Demo<'_> {
         train: impl FnOnce(&Arc<Gpu>, &C, &RunDir, Option<Checkpoint>, &mut dyn Reporter) -> Result<Outcome, train::Error>,
     ) -> Result<PathBuf, Error> {
         let before = self.share();
-        self.done += cost.start + steps as f64 * cost.step;
+        self.done += cost.of(steps);
         self.progress.stage(name, before..self.share());
         let Session { dir, config, from } = Session::create_or_resume(&self.run_path(name), config)?;
         if from.as_ref().is_none_or(|from| from.state.step < steps) {
             train(self.gpu, &config, &dir, from, self.progress)?;
         }
-        Ok(dir.latest()?.join("weights.safetensors"))
+        Ok(dir.weights(Which::Newest)?)
     }
 
     fn pretrained(&mut self, name: &str, kind: PretrainKind, steps: usize) -> Result<PathBuf, Error> {

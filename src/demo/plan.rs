@@ -86,6 +86,13 @@ pub struct Cost {
     pub step: f64,
 }
 
+impl Cost {
+    /// Of a run of so many steps.
+    pub fn of(&self, steps: usize) -> f64 {
+        self.start + steps as f64 * self.step
+    }
+}
+
 /// The measured costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
@@ -132,8 +139,10 @@ pub struct Label {
     pub classes: usize,
 }
 
+/// How much varies from clip to clip.
+const LEVEL: Level = Level::Easy;
 /// What a single frame shows.
-pub const SHAPE: Label = Label { name: "shape", classes: 5 };
+pub const SHAPE: Label = Label { name: "shape", classes: LEVEL.shapes() };
 /// What only motion shows.
 pub const DIRECTION: Label = Label { name: "direction", classes: 8 };
 /// All labels of the set.
@@ -143,7 +152,7 @@ const MASKED: f64 = 0.5;
 
 /// A set of clips to write.
 pub fn clips(size: usize, count: usize, seed: u64) -> SynthConfig {
-    SynthConfig { count, seed, background: Background::Grey, level: Level::Easy, frames: 16, size }
+    SynthConfig { count, seed, background: Background::Grey, level: LEVEL, frames: 16, size }
 }
 
 /// The configs of the demo's runs.
@@ -340,6 +349,11 @@ impl Plan {
         with_validations(&self.sizes, self.costs.tuning)
     }
 
+    /// Seconds that all fine-tunings take.
+    fn tunings(&self) -> f64 {
+        TUNINGS as f64 * self.tuning().of(self.steps.tuning)
+    }
+
     /// Step counts for what is left of a budget.
     pub fn new(minutes: f64, spent: Duration, seed: u64, sizes: Sizes, costs: Costs) -> Plan {
         let Costs { image, video, one, both, tuning } = costs;
@@ -360,15 +374,13 @@ impl Plan {
 
     /// Fits the fine-tunings into what is left of the budget: all else took `took`, the measurements `measured` of it.
     pub fn refit(&mut self, took: Duration, measured: Duration) {
-        let tuning = self.tuning();
-        let expected = self.expected - TUNINGS as f64 * (tuning.start + self.steps.tuning as f64 * tuning.step);
+        let (tuning, others) = (self.tuning(), self.expected - self.tunings());
         // Neighbours and clocks change; what they did so far is the best guess of what they will do.
-        let slower = ((took - measured).as_secs_f64() / expected.max(1e-9)).clamp(0.25, 4.0);
+        let slower = ((took - measured).as_secs_f64() / others.max(1e-9)).clamp(0.25, 4.0);
         let left = 60.0 * self.minutes * (1.0 - RESERVE) - took.as_secs_f64();
         let steps = (left / slower / TUNINGS as f64 - tuning.start) / tuning.step;
-        let planned = self.steps.tuning;
         self.steps.tuning = (steps.max(0.0).round() as usize).clamp(2, self.sizes.steps.tuning.max(2));
-        self.expected += TUNINGS as f64 * tuning.step * (self.steps.tuning as f64 - planned as f64);
+        self.expected = others + self.tunings();
     }
 }
 
@@ -395,11 +407,10 @@ mod tests {
         assert_eq!(plan(0.0, 1.0).steps, Steps { teacher: 2, student: 2, tuning: 2 });
         // All else took a fifth longer than expected: so will the fine-tunings, in what is left.
         let mut late = short.clone();
-        let others =
-            late.expected - TUNINGS as f64 * (late.tuning().start + late.steps.tuning as f64 * late.tuning().step);
+        let others = late.expected - late.tunings();
         late.refit(Duration::from_secs_f64(30.0 + 1.2 * others), Duration::from_secs(30));
         assert!(late.steps.tuning < short.steps.tuning && late.expected < short.expected, "{late:?}");
-        let rest = 1.2 * TUNINGS as f64 * (late.tuning().start + late.steps.tuning as f64 * late.tuning().step);
+        let rest = 1.2 * late.tunings();
         assert!((0.85..0.94).contains(&((30.0 + 1.2 * others + rest) / 300.0)), "{rest} {late:?}");
         let text = toml::to_string(&short).unwrap();
         assert_eq!(toml::from_str::<Plan>(&text).unwrap(), short);

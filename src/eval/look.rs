@@ -20,7 +20,7 @@ use crate::weights::{self, Import, Tensors};
 /// A video that cannot be read.
 pub fn middle_clip(video: &Path, grid: &Grid, stride: usize) -> Result<Vec<u8>, Error> {
     let view = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
-    let config = ClipConfig { view, ..ClipConfig::pretraining(grid.frames, stride, grid.size) };
+    let config = ClipConfig::new(grid.frames, stride, grid.size, view);
     // Nothing is drawn at random.
     let mut rng = data::rng(0, 0, 0, 0);
     Ok(data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames)

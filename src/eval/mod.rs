@@ -250,7 +250,7 @@ fn clips(item: &Item, views: &Views) -> Vec<Option<Vec<u8>>> {
     let Views { frames, stride, size, segments, clips, crops } = *views;
     let config = |view| {
         let view = View::Test { segments, clip: view / crops, clips, crop: view % crops, crops };
-        ClipConfig { view, ..ClipConfig::pretraining(frames, stride, size) }
+        ClipConfig::new(frames, stride, size, view)
     };
     let configs: Vec<ClipConfig> = (0..clips * crops).map(config).collect();
     // Tests draw nothing at random.
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(all.len(), 9);
         for (index, clip) in all.iter().enumerate() {
             let view = View::Test { segments: false, clip: index / 3, clips: 3, crop: index % 3, crops: 3 };
-            let config = ClipConfig { view, ..ClipConfig::pretraining(4, 3, 32) };
+            let config = ClipConfig::new(4, 3, 32, view);
             let alone =
                 data::draw_all(&item, &[config], &Index::default(), &mut Resizer::new(), &mut data::rng(0, 0, 0, 0))
                     .unwrap();

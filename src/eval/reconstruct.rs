@@ -47,7 +47,7 @@ pub fn reconstruct(
     let Grid { frames, size, .. } = arch.grid;
     let count = frames * arch.batch;
     let view = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
-    let config = ClipConfig { view, ..ClipConfig::pretraining(count, shown.stride, size) };
+    let config = ClipConfig::new(count, shown.stride, size, view);
     let mut rng = data::rng(shown.seed, 0, 0, 0);
     let clip = data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames;
 

@@ -90,6 +90,7 @@ pub fn train(
 ) -> Result<Outcome, Error> {
     let arch = arch(config)?;
     let size = config.data.input_size;
+    let view = View::Pretraining { crop_min: config.crop_min };
     let job = Job {
         data: &config.data,
         optim: &config.optim,
@@ -98,8 +99,7 @@ pub fn train(
         clip: ClipConfig {
             teacher_size: weighty(&config.image_teacher).map(|t| t.size).filter(|&s| s != size),
             teacher_step: config.data.tubelet,
-            view: View::Pretraining { crop_min: config.crop_min },
-            ..ClipConfig::pretraining(config.data.frames, config.data.stride, size)
+            ..ClipConfig::new(config.data.frames, config.data.stride, size, view)
         },
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,

@@ -129,7 +129,7 @@ pub fn train(
         optim: &config.optim,
         save: &config.save,
         seed: config.seed,
-        clip: ClipConfig { view, repeats, ..ClipConfig::pretraining(data.frames, data.stride, data.input_size) },
+        clip: ClipConfig { repeats, ..ClipConfig::new(data.frames, data.stride, data.input_size, view) },
         mask: None,
         mix: Some(MixConfig {
             classes: config.classes,

@@ -52,15 +52,13 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let mut arch = arch(config)?;
+    let view = View::Pretraining { crop_min: config.crop_min };
     let job = Job {
         data: &config.data,
         optim: &config.optim,
         save: &config.save,
         seed: config.seed,
-        clip: ClipConfig {
-            view: View::Pretraining { crop_min: config.crop_min },
-            ..ClipConfig::pretraining(config.data.frames, config.data.stride, config.data.input_size)
-        },
+        clip: ClipConfig::new(config.data.frames, config.data.stride, config.data.input_size, view),
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
     };

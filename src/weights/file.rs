@@ -178,7 +178,9 @@ mod tests {
         write("{}");
         assert!(load(&index).unwrap_err().to_string().contains("no weight_map"));
         std::fs::remove_file(&index).unwrap();
-        assert!(load(dir.path()).unwrap_err().to_string().contains("a folder without checkpoints or"));
+        assert!(
+            load(dir.path()).unwrap_err().to_string().contains("a folder without checkpoints or model.safetensors")
+        );
     }
 
     #[test]

@@ -45,7 +45,7 @@ struct Ranges {
 }
 
 impl Level {
-    fn ranges(self) -> Ranges {
+    const fn ranges(self) -> Ranges {
         match self {
             Level::Easy => Ranges {
                 shapes: 5,
@@ -71,7 +71,7 @@ impl Level {
     }
 
     /// How many shapes there are.
-    pub fn shapes(self) -> usize {
+    pub const fn shapes(self) -> usize {
         self.ranges().shapes
     }
 }
