@@ -79,7 +79,7 @@ impl Allocator<'_> {
         let descriptor = wgpu::TextureDescriptor {
             label: Some("image"),
             size: wgpu::Extent3d {
-                width: images::WIDTH as u32,
+                width: (images::WIDTH + images::GAP) as u32,
                 height: images::height(bytes) as u32,
                 depth_or_array_layers: 1,
             },

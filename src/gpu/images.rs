@@ -9,6 +9,10 @@ use super::tensor::{Dtype, Home, Tensor};
 /// whatever its shape, so any image fits any texture that is high enough.
 pub(super) const WIDTH: usize = 1024;
 
+/// Texels at the end of each row that hold nothing: where textures lie in memory row by row, as on lavapipe, matrices
+/// whose rows are a multiple of 2 KiB would put the same column of all rows in the same few sets of the cache.
+pub(super) const GAP: usize = 4;
+
 /// Rows of an image of that many bytes.
 pub(super) fn height(bytes: usize) -> usize {
     bytes.div_ceil(16 * WIDTH)
