@@ -188,6 +188,11 @@ mod tests {
             item("/root/c.mp4", None, Part::WHOLE),
         ];
         assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
+        // A byte order mark, a quoted comma, rows that end in a carriage return alone.
+        let set = open("\u{feff}\"a, b\",PATH,label\r1,x.mp4,3\r").unwrap();
+        assert_eq!(set.items.iter().collect::<Vec<_>>(), [item("/root/x.mp4", Some(3), Part::WHOLE)]);
+        let set = open("\u{feff}5\" disk.mp4 3\n").unwrap();
+        assert_eq!(set.items.iter().collect::<Vec<_>>(), [item("/root/5\" disk.mp4", Some(3), Part::WHOLE)]);
         for (text, got) in [
             ("path,start\na.mp4,soon\n", "soon"),
             ("path,label\na.mp4\n", "1 fields, the header has 2"),

@@ -20,11 +20,15 @@ const LABELS: [&str; 5] = ["label", "label_id", "class", "class_id", "target"];
 const STARTS: [&str; 3] = ["start", "start_frame", "start_index"];
 const FRAMES: [&str; 4] = ["frames", "num_frames", "total_frames", "length"];
 
+/// Bytes of the longest row; a first row beyond it is no header, but a quote that a plain list holds.
+const LONGEST_ROW: usize = 1 << 20;
+
 /// The videos of a list, and the names of its classes where labels are names.
 pub(super) fn read(path: &Path, root: Option<&Path>) -> Result<(Items, Vec<String>)> {
     let base = root.or(path.parent()).unwrap_or(Path::new("")).to_owned();
-    match header(path)? {
-        Some(columns) => table(path, base, &columns),
+    let rows = Rows::open(path)?;
+    match rows.columns() {
+        Some(columns) => table(rows, base, &columns),
         None => Ok((lines(path, base)?, Vec::new())),
     }
 }
@@ -35,17 +39,6 @@ struct Columns {
     label: Option<usize>,
     start: Option<usize>,
     frames: Option<usize>,
-}
-
-/// The columns of a first line that names one of paths, and no video.
-fn header(path: &Path) -> Result<Option<Columns>> {
-    let mut line = String::new();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    BufReader::new(file).read_line(&mut line).map_err(|e| Error::io(path, e))?;
-    let names: Vec<String> = line.trim().split(',').map(|name| name.trim_matches([' ', '"']).to_lowercase()).collect();
-    let find = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
-    let columns = |path| Columns { path, label: find(&LABELS), start: find(&STARTS), frames: find(&FRAMES) };
-    Ok(find(&PATHS).map(columns))
 }
 
 fn wrong(path: &Path, line: usize, got: &str) -> Error {
@@ -76,8 +69,20 @@ impl<'a> Rows<'a> {
         let file = BufReader::with_capacity(1 << 20, file);
         let parser = csv_core::Reader::new();
         let mut rows = Rows { path, file, parser, text: vec![0; 1024], ends: vec![0; 16], fields: 0, line: 0 };
-        rows.next()?;
+        match rows.next() {
+            Err(Error::List { .. }) => rows.fields = 0,
+            other => drop(other?),
+        }
         Ok(rows)
+    }
+
+    /// The columns of a header, if the row names one of paths.
+    fn columns(&self) -> Option<Columns> {
+        let name = |column| self.field(column).unwrap_or_default().to_lowercase();
+        let names: Vec<String> = (0..self.fields).map(name).collect();
+        let find = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
+        let path = find(&PATHS)?;
+        Some(Columns { path, label: find(&LABELS), start: find(&STARTS), frames: find(&FRAMES) })
     }
 
     /// Goes on to the next row; false at the end.
@@ -93,6 +98,9 @@ impl<'a> Rows<'a> {
             (written, self.fields) = (written + wrote, self.fields + ended);
             match state {
                 InputEmpty => {}
+                OutputFull if written >= LONGEST_ROW => {
+                    return Err(wrong(self.path, self.line, &format!("a row of over {LONGEST_ROW} bytes")));
+                }
                 OutputFull => self.text.resize(2 * self.text.len(), 0),
                 OutputEndsFull => self.ends.resize(2 * self.ends.len(), 0),
                 Record if expected != 0 && self.fields != expected => {
@@ -105,11 +113,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A field of the row; nothing if there is none of that number.
+    /// A field of the row, which has as many as the header.
     fn field(&self, column: usize) -> Result<&str> {
         let start = column.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let end = if column < self.fields { self.ends[column] } else { start };
-        let text = std::str::from_utf8(&self.text[start..end]);
+        let text = std::str::from_utf8(&self.text[start..self.ends[column]]);
         Ok(text.map_err(|e| wrong(self.path, self.line, &e.to_string()))?.trim())
     }
 
@@ -122,13 +129,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn table(path: &Path, base: PathBuf, columns: &Columns) -> Result<(Items, Vec<String>)> {
-    let mut rows = Rows::open(path)?;
+fn table(mut rows: Rows<'_>, base: PathBuf, columns: &Columns) -> Result<(Items, Vec<String>)> {
     let (mut items, mut classes) = (Items::new(base), Classes::default());
     while rows.next()? {
         let name = rows.field(columns.path)?;
         if name.is_empty() {
-            return Err(wrong(path, rows.line, "no path"));
+            return Err(wrong(rows.path, rows.line, "no path"));
         }
         let label = columns.label.map_or(Ok(""), |column| rows.field(column))?;
         let label = (!label.is_empty()).then(|| classes.id(label));
@@ -186,7 +192,7 @@ fn lines(path: &Path, base: PathBuf) -> Result<Items> {
             return Ok(items);
         }
         count += 1;
-        let line = text.trim();
+        let line = text.trim_start_matches('\u{feff}').trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
