@@ -18,6 +18,16 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// A file whose container `parse` reads.
+    pub fn open(path: &Path, parse: impl FnOnce(&mut File) -> Parsed<Track>) -> Result<Source> {
+        let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let track = parse(&mut file).map_err(|fault| match fault.unsupported {
+            true => Error::Unsupported { path: path.to_owned(), reason: fault.reason },
+            false => Error::video(path, fault.reason),
+        })?;
+        Ok(Source { path: path.to_owned(), file, track })
+    }
+
     pub fn broken(&self, reason: impl Into<String>) -> Error {
         Error::video(&self.path, reason)
     }
@@ -52,15 +62,11 @@ struct Picture {
 
 impl Coded {
     pub fn open(path: &Path, parse: impl FnOnce(&mut File) -> Parsed<Track>) -> Result<Self> {
-        let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let track = parse(&mut file).map_err(|fault| match fault.unsupported {
-            true => Error::Unsupported { path: path.to_owned(), reason: fault.reason },
-            false => Error::video(path, fault.reason),
-        })?;
-        let mut by_rank: Vec<usize> = (0..track.samples.len()).collect();
-        by_rank.retain(|&s| track.samples[s].shown);
-        by_rank.sort_by_key(|&s| track.samples[s].time);
-        let mut source = Source { path: path.to_owned(), file, track };
+        let mut source = Source::open(path, parse)?;
+        let samples = &source.track.samples;
+        let mut by_rank: Vec<usize> = (0..samples.len()).collect();
+        by_rank.retain(|&s| samples[s].shown);
+        by_rank.sort_by_key(|&s| samples[s].time);
         let colour = match source.track.codec {
             Codec::H264 => h264::check(&source)?,
             Codec::Vp9 => vp9::check(&mut source)?,

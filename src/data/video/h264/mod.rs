@@ -1,0 +1,116 @@
+//! H.264: the common kinds by a fast decoder, all others, and what that one gives up on, by one of every kind.
+
+mod common;
+mod every;
+
+use std::ops::RangeInclusive;
+
+use rust_h264::nal::{AvccConfig, NalUnitType, parse_avcc_config};
+use rust_h264::sps::{Sps, parse_sps};
+
+use super::coded::Source;
+use super::rgb::{Colour, Planes};
+use crate::data::error::Result;
+
+/// Macroblocks of the largest picture of any H.264 level (table A-1): a size beyond it is damage, not a video.
+const LARGEST_PICTURE: usize = 139_264;
+
+fn config(source: &Source) -> Result<AvccConfig<'_>> {
+    parse_avcc_config(&source.track.config).map_err(|e| source.broken(format!("broken H.264 configuration: {e}")))
+}
+
+/// Refuses what cannot be decoded here; gives the stream's colours.
+pub(super) fn check(source: &Source) -> Result<Colour> {
+    let config = config(source)?;
+    let sps = config.sps_nals.iter().find(|n| n.nal_unit_type == NalUnitType::Sps);
+    let sps = sps.and_then(|n| parse_sps(&n.rbsp).ok());
+    if let Some((width, height)) = sps.as_ref().and_then(too_large) {
+        return Err(source.broken(format!("broken H.264: {width} x {height} macroblocks, over any level's limit")));
+    }
+    if let Some(sps) = &sps {
+        let depths = [sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8];
+        let plain = sps.chroma_format_idc < 3 && !sps.qpprime_y_zero_transform_bypass_flag;
+        if !plain || depths[0] != depths[1] || !matches!(depths[0], 0 | 2) {
+            let kind = "4:4:4, lossless, or of an unusual number of bits";
+            return Err(source.unsupported(format!("H.264 of profile {} ({kind}) is not supported", sps.profile_idc)));
+        }
+    }
+    let own = sps.map_or(Colour::default(), |sps| Colour {
+        matrix: sps.matrix_coefficients,
+        full_range: sps.video_full_range_flag,
+    });
+    Ok(own.or(source.track.colour))
+}
+
+/// Decodes the samples of `range` that `wanted` (sorted) needs and hands over every picture that results; one may come
+/// twice, the later is right.
+pub(super) fn decode(
+    source: &mut Source,
+    range: RangeInclusive<usize>,
+    wanted: &[usize],
+    take: &mut dyn FnMut(usize, Planes<'_>),
+) -> Result<()> {
+    if common::suits(&config(source)?) && common::decode(source, range.clone(), wanted, take)? {
+        return Ok(());
+    }
+    every::decode(source, range, wanted, take)
+}
+
+/// Size in macroblocks, if no level allows it.
+fn too_large(sps: &Sps) -> Option<(usize, usize)> {
+    let (width, height) = (sps.pic_width_in_mbs_minus1 as usize + 1, sps.pic_height_in_map_units_minus1 as usize + 1);
+    let height = height * if sps.frame_mbs_only_flag { 1 } else { 2 };
+    (width.saturating_mul(height) > LARGEST_PICTURE).then_some((width, height))
+}
+
+/// The NAL units of a sample, each behind its length.
+fn units(mut data: &[u8], length_size: usize) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (prefix, rest) = data.split_at_checked(length_size)?;
+        let length = prefix.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
+        let unit = rest.get(..length).unwrap_or(rest);
+        data = &rest[unit.len()..];
+        (!unit.is_empty()).then_some(unit)
+    })
+}
+
+/// Whether a NAL unit is a set of parameters.
+fn is_parameters(unit: &[u8]) -> bool {
+    matches!(unit[0] & 31, 7 | 8)
+}
+
+/// Whether other pictures may need this one, or it carries parameter sets.
+fn is_reference(data: &[u8], length_size: usize) -> bool {
+    units(data, length_size).any(|unit| is_parameters(unit) || (matches!(unit[0] & 31, 1..=5) && unit[0] >> 5 & 3 != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::data::video::mp4;
+
+    /// Every picture's size and planes, by sample.
+    type Pictures = BTreeMap<usize, (usize, usize, [Vec<u8>; 3])>;
+
+    fn keep(pictures: &mut Pictures) -> impl FnMut(usize, Planes<'_>) {
+        |sample, p| drop(pictures.insert(sample, (p.width, p.height, p.planes.map(<[u8]>::to_vec))))
+    }
+
+    #[test]
+    fn both_decoders_give_the_same_pictures() {
+        for name in ["high_bframes.mp4", "baseline.mp4", "open_gop_odd.mp4", "bt709_full.mp4", "fragmented.mp4"] {
+            let path = std::path::Path::new("assets/clips").join(name);
+            let mut source = Source::open(&path, mp4::parse).unwrap();
+            let all: Vec<usize> = (0..source.track.samples.len()).collect();
+            assert!(common::suits(&config(&source).unwrap()), "{name}");
+            let (mut fast, mut slow) = (Pictures::new(), Pictures::new());
+            let range = 0..=all.len() - 1;
+            assert!(common::decode(&mut source, range.clone(), &all, &mut keep(&mut fast)).unwrap(), "{name}");
+            every::decode(&mut source, range, &all, &mut keep(&mut slow)).unwrap();
+            assert_eq!(fast.len(), all.len(), "{name}");
+            assert!(fast == slow, "{name}");
+        }
+    }
+}
