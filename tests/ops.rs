@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mvd::gpu::{AdapterChoice, Caps, EngineOptions, Gpu};
+use mvd::gpu::{AdapterChoice, Caps, EngineOptions, Gpu, Kernels};
 use mvd::op::{cases, check::check};
 
 fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
@@ -37,4 +37,14 @@ fn shaders_that_read_buffers_agree_with_their_twins() {
 #[test]
 fn bounds_checks_change_nothing() {
     run(Caps::clone, &EngineOptions { checked: true });
+}
+
+#[test]
+fn whole_steps_agree_with_pytorch_whatever_the_kernels() {
+    for kernels in [Kernels::Fastest, Kernels::Buffers, Kernels::Portable] {
+        let choice = AdapterChoice { kernels, ..AdapterChoice::from_env() };
+        let gpu = Arc::new(Gpu::open(&choice).unwrap_or_else(|e| panic!("{e}")));
+        let report = mvd::selftest::check_embedded(&gpu).unwrap();
+        assert!(report.0.len() > 100 && report.failed() == 0, "{kernels:?}: {report}");
+    }
 }

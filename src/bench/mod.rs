@@ -2,6 +2,7 @@
 
 mod limits;
 mod operations;
+mod scaling;
 mod steps;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::weights;
 
 pub use limits::Limits;
 pub use operations::{Operation, operations};
+pub use scaling::{Point, scaling};
 pub use steps::{Share, Step, Workload, workloads};
 
 /// Why nothing could be measured.

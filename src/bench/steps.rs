@@ -59,7 +59,7 @@ fn vit(dim: usize, depth: usize, heads: usize) -> Vit {
     Vit { dim, depth, heads, mlp_ratio: 4 }
 }
 
-/// `bench-tiny`: 256 tokens, 8 clips. `small-from-base`: ViT-S of two ViT-B at 224, 16 frames, one clip.
+/// `bench-tiny`: 256 tokens, 8 clips. `demo`: the student of both of `mvd demo`, 64 tokens, 8 clips. `small-from-base`: ViT-S of two ViT-B at 224, 16 frames, one clip.
 pub fn workloads() -> Vec<Workload> {
     let tiny = TeacherArch { vit: vit(192, 6, 3), size: 64, patch: 8, decoder: vit(96, 2, 3), weight: 1.0 };
     let base = TeacherArch { vit: vit(768, 12, 12), size: 224, patch: 16, decoder: vit(384, 2, 6), weight: 1.0 };
@@ -78,14 +78,18 @@ pub fn workloads() -> Vec<Workload> {
     };
     let small_grid = Grid { frames: 16, size: 224, tubelet: 2, patch: 16 };
     let tiny_grid = Grid { frames: 8, size: 64, tubelet: 2, patch: 8 };
+    let demo = TeacherArch { vit: vit(128, 2, 2), size: 32, patch: 8, decoder: vit(64, 2, 2), weight: 1.0 };
+    let demo_grid = Grid { frames: 8, size: 32, tubelet: 2, patch: 8 };
     // Tube masks of .75 and .9: 48 of 64 and int(.9 * 196) = 176 of 196 patches of a frame.
     vec![
         Workload { name: "bench-tiny", arch: arch(vit(192, 6, 3), tiny_grid, tiny, 8, 4 * 48) },
+        Workload { name: "demo", arch: arch(vit(128, 2, 2), demo_grid, demo, 8, 4 * 8) },
         Workload { name: "small-from-base", arch: arch(vit(384, 12, 6), small_grid, base, 1, 8 * 176) },
     ]
 }
 
-const PHASES: [Phase; 3] = [Phase::Begin, Phase::Micro, Phase::Update];
+/// A step of one micro-batch.
+pub(super) const PHASES: [Phase; 3] = [Phase::Begin, Phase::Micro, Phase::Update];
 
 fn step(engine: &mut Engine) -> Result<f64, Error> {
     let clock = Instant::now();

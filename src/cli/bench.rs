@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::bench_data::{self, BenchDataArgs};
+use super::bench_scaling::{self, BenchScalingArgs};
 use super::{AdapterArgs, Failure};
 use crate::bench::{self, Operation, Report, Step};
 
@@ -10,6 +11,8 @@ use crate::bench::{self, Operation, Report, Step};
 enum Other {
     /// Measure how fast clips are loaded, by stage.
     Data(BenchDataArgs),
+    /// Measure how a step's time and memory grow with tokens and with the batch.
+    Scaling(BenchScalingArgs),
 }
 
 #[derive(Args)]
@@ -31,8 +34,10 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    if let Some(Other::Data(args)) = &args.other {
-        return bench_data::run(args);
+    match &args.other {
+        Some(Other::Data(args)) => return bench_data::run(args),
+        Some(Other::Scaling(args)) => return bench_scaling::run(args),
+        None => {}
     }
     let gpu = args.gpu.open()?;
     let limits = bench::limits(&gpu)?;

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod bench_data;
+mod bench_scaling;
 mod check_data;
 mod demo;
 mod distill;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::gpu::{AdapterChoice, Gpu, list_adapters};
+use crate::gpu::{AdapterChoice, Gpu, Kernels, list_adapters};
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
@@ -91,11 +92,14 @@ struct AdapterArgs {
     /// vulkan, metal, dx12 or gl.
     #[arg(long, env = "MVD_BACKEND")]
     backend: Option<String>,
+    /// Kernels that may run.
+    #[arg(long, value_enum, default_value_t, env = "MVD_KERNELS")]
+    kernels: Kernels,
 }
 
 impl AdapterArgs {
     fn choice(&self) -> AdapterChoice {
-        AdapterChoice { adapter: self.adapter.clone(), backend: self.backend.clone() }
+        AdapterChoice { adapter: self.adapter.clone(), backend: self.backend.clone(), kernels: self.kernels }
     }
 
     fn open(&self) -> Result<Arc<Gpu>, Failure> {

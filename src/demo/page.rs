@@ -198,7 +198,7 @@ pub fn render(page: &Page) -> Result<String, Error> {
     out.push_str("</head>\n<body>\n<h1>Masked video distillation, in miniature</h1>\n");
     let _ = writeln!(
         out,
-        "<p>Two teachers learn from pixels, one on frames and one on clips. Students see half of a clip and learn to \
+        "<p>Two teachers learn from pixels, one on frames and one on clips. Students see a quarter of a clip and learn to \
          predict the teachers' features of the rest. Then encoders are fine-tuned twice: for the <b>shape</b> of a glyph, \
          which one frame shows, and for the <b>direction</b> it moves in, which only motion shows.</p>"
     );

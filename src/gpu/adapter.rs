@@ -7,19 +7,34 @@ use super::compile::{Kernel, PipelineKey};
 use super::error::{Error, Result};
 use super::tensor::ALIGN_WORDS;
 
-/// Which adapter to take.
+/// Which kernels may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Kernels {
+    /// The fastest that the adapter can run.
+    #[default]
+    Fastest,
+    /// No operands in textures.
+    Buffers,
+    /// Those that need no optional feature: what every adapter can run.
+    Portable,
+}
+
+/// Which adapter to take, and how it is used.
 #[derive(Debug, Clone, Default)]
 pub struct AdapterChoice {
     /// Index in `list_adapters`, or part of a name; none takes discrete, then integrated, then software.
     pub adapter: Option<String>,
     /// `vulkan`, `metal`, `dx12` or `gl`; none takes all but GL.
     pub backend: Option<String>,
+    /// Kernels that may run.
+    pub kernels: Kernels,
 }
 
 impl AdapterChoice {
-    /// The choice that `MVD_ADAPTER` and `MVD_BACKEND` state.
+    /// The choice that `MVD_ADAPTER` and `MVD_BACKEND` state, with the fastest kernels.
     pub fn from_env() -> Self {
-        AdapterChoice { adapter: std::env::var("MVD_ADAPTER").ok(), backend: std::env::var("MVD_BACKEND").ok() }
+        let [adapter, backend] = ["MVD_ADAPTER", "MVD_BACKEND"].map(|name| std::env::var(name).ok());
+        AdapterChoice { adapter, backend, kernels: Kernels::default() }
     }
 }
 
@@ -149,10 +164,10 @@ impl Gpu {
                 })?
             }
         };
-        Self::open_adapter(&found.swap_remove(index))
+        Self::open_adapter(&found.swap_remove(index), choice.kernels)
     }
 
-    fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
+    fn open_adapter(adapter: &wgpu::Adapter, kernels: Kernels) -> Result<Gpu> {
         let info = adapter.get_info();
         let limits = adapter.limits();
         let wanted = wgpu::Features::SUBGROUP
@@ -188,6 +203,11 @@ impl Gpu {
             software,
             // Textures pay where a buffer read costs far more than a texture read: on software adapters.
             images: (software && readable).then_some(limits.max_texture_dimension_2d as usize),
+        };
+        let caps = match kernels {
+            Kernels::Fastest => caps,
+            Kernels::Buffers => caps.without_images(),
+            Kernels::Portable => caps.portable(),
         };
         Ok(Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), caps })
     }

@@ -18,7 +18,7 @@ mod slots;
 mod tensor;
 mod timing;
 
-pub use adapter::{AdapterChoice, Caps, Gpu, list_adapters};
+pub use adapter::{AdapterChoice, Caps, Gpu, Kernels, list_adapters};
 pub use dispatch::DispatchBuilder;
 pub use engine::{Engine, EngineOptions, NamedValues, NodeError};
 pub use error::{Error, Result};

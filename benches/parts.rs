@@ -1,0 +1,102 @@
+//! What the host does for a step: decoding, cutting and masking clips, reading checkpoints, recording and planning.
+//! `cargo bench`; kernels and whole steps are measured by `mvd bench`, with the adapter's own clock.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use mvd::data::{ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, MaskKind, Position, RandAugment, Shard, View};
+use mvd::data::{random_resized, video};
+use mvd::gpu::{Caps, Plan, Recorder};
+use mvd::model::distill::{DistillArch, TeacherArch};
+use mvd::model::step::Pixels;
+use mvd::model::{Grid, Vit};
+use mvd::op::loss::LossKind;
+use mvd::{train, weights};
+use rand::SeedableRng;
+
+fn decoding(c: &mut Criterion) {
+    for name in ["high_bframes.mp4", "baseline.mp4", "vp9.webm"] {
+        let path = Path::new("assets/clips").join(name);
+        c.bench_function(&format!("decode 16 frames of {name}"), |b| {
+            let ranks: Vec<usize> = (0..16).collect();
+            b.iter(|| black_box(video::open(&path).unwrap().frames(&ranks).unwrap()));
+        });
+    }
+}
+
+fn drawing(c: &mut Criterion) {
+    let grid = [8, 14, 14];
+    for kind in [MaskKind::Tube, MaskKind::Random] {
+        let mask = MaskConfig::new(kind, 0.9, grid).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+        c.bench_function(&format!("{kind:?} mask of 1568 tokens"), |b| b.iter(|| black_box(mask.draw(&mut rng))));
+    }
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+    c.bench_function("place of a random resized crop", |b| {
+        b.iter(|| black_box(random_resized(340, 256, 0.08, &mut rng)));
+    });
+    let set = Arc::new(Dataset::open(Path::new("assets/clips/high_bframes.mp4"), None).unwrap());
+    let view = View::Training {
+        segments: false,
+        crop_min: 0.08,
+        augment: RandAugment::PUBLISHED,
+        jitter: 0.0,
+        flip: true,
+        erasing: 0.25,
+    };
+    let config = LoaderConfig {
+        clip: ClipConfig::new(8, 2, 224, view),
+        mask: None,
+        batch: 1,
+        seed: 0,
+        threads: 1,
+        max_bad: 0.0,
+        start: Position::default(),
+        shard: Shard::WHOLE,
+    };
+    let mut loader = Loader::new(set, config);
+    c.bench_function("clip of 8 frames, decoded, cut to 224, augmented", |b| {
+        b.iter(|| black_box(loader.next_batch().unwrap()));
+    });
+}
+
+fn checkpoints(c: &mut Criterion) {
+    for name in ["assets/weights/kinds.pth", "assets/reference/mvd.safetensors"] {
+        let bytes = std::fs::read(name).unwrap();
+        c.bench_function(&format!("read {name}"), |b| {
+            b.iter(|| black_box(weights::from_bytes(Path::new(name), &bytes).unwrap()));
+        });
+    }
+}
+
+fn planning(c: &mut Criterion) {
+    let vit = |dim, depth, heads| Vit { dim, depth, heads, mlp_ratio: 4 };
+    let teacher = TeacherArch { vit: vit(768, 12, 12), size: 224, patch: 16, decoder: vit(384, 2, 6), weight: 1.0 };
+    let arch = DistillArch {
+        student: vit(384, 12, 6),
+        grid: Grid { frames: 16, size: 224, tubelet: 2, patch: 16 },
+        image: Some(teacher),
+        video: Some(teacher),
+        batch: 1,
+        masked: 8 * 176,
+        loss: LossKind::SmoothL1,
+        norm_feature: false,
+        accumulate: 1,
+        drop_path: 0.0,
+        pixels: Pixels::Bytes,
+    };
+    let record = || {
+        let mut rec = Recorder::new(Caps::webgpu_default());
+        arch.record(&mut rec, train::groups::student).unwrap();
+        rec
+    };
+    c.bench_function("record a step, small from base", |b| b.iter(|| black_box(record())));
+    c.bench_function("plan its memory", |b| {
+        b.iter_batched(record, |rec| black_box(Plan::new(rec)), BatchSize::LargeInput);
+    });
+}
+
+criterion_group!(parts, decoding, drawing, checkpoints, planning);
+criterion_main!(parts);
