@@ -19,7 +19,7 @@ const START: [u8; 4] = [0, 0, 0, 1];
 pub(super) fn suits(config: &AvccConfig<'_>) -> bool {
     let sets = config.sps_nals.iter().map(|nal| parse_sps(&nal.rbsp));
     let Ok(sets) = sets.collect::<std::result::Result<Vec<_>, _>>() else { return false };
-    let plain = sets.iter().all(|sps| {
+    let frames = sets.iter().all(|sps| {
         matches!(sps.profile_idc, 66 | 77 | 100)
             && sps.chroma_format_idc == 1
             && (sps.bit_depth_luma_minus8, sps.bit_depth_chroma_minus8) == (0, 0)
@@ -27,12 +27,12 @@ pub(super) fn suits(config: &AvccConfig<'_>) -> bool {
             && sps.frame_mbs_only_flag
             && !sps.gaps_in_frame_num_value_allowed_flag
     });
-    let plain_too = config.pps_nals.iter().all(|nal| {
+    let slices = config.pps_nals.iter().all(|nal| {
         parse_pps(&nal.rbsp, sets.first()).is_ok_and(|pps| {
             !pps.constrained_intra_pred_flag && !pps.redundant_pic_cnt_present_flag && pps.num_slice_groups_minus1 == 0
         })
     });
-    sets.len() == 1 && plain && plain_too
+    sets.len() == 1 && frames && slices
 }
 
 /// The parameter sets of an `avcC` box as they stand there.
