@@ -64,7 +64,7 @@ impl Sizes {
 /// Steps that a speed is measured by, and how many of them are warm-up.
 const TIMED: [usize; 2] = [16, 6];
 /// Share of the budget kept for probes, pictures and surprises.
-const RESERVE: f64 = 0.04;
+const RESERVE: f64 = 0.07;
 
 /// Steps of each kind of training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
