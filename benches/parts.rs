@@ -6,14 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use mvd::bench::workloads;
 use mvd::data::{ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, MaskKind, Position, RandAugment, Shard, View};
 use mvd::data::{random_resized, video};
 use mvd::gpu::{Caps, Plan, Recorder};
-use mvd::model::distill::{DistillArch, TeacherArch};
-use mvd::model::step::Pixels;
-use mvd::model::{Grid, Vit};
-use mvd::op::loss::LossKind;
-use mvd::{train, weights};
+use mvd::weights;
 use rand::SeedableRng;
 
 fn decoding(c: &mut Criterion) {
@@ -72,24 +69,10 @@ fn checkpoints(c: &mut Criterion) {
 }
 
 fn planning(c: &mut Criterion) {
-    let vit = |dim, depth, heads| Vit { dim, depth, heads, mlp_ratio: 4 };
-    let teacher = TeacherArch { vit: vit(768, 12, 12), size: 224, patch: 16, decoder: vit(384, 2, 6), weight: 1.0 };
-    let arch = DistillArch {
-        student: vit(384, 12, 6),
-        grid: Grid { frames: 16, size: 224, tubelet: 2, patch: 16 },
-        image: Some(teacher),
-        video: Some(teacher),
-        batch: 1,
-        masked: 8 * 176,
-        loss: LossKind::SmoothL1,
-        norm_feature: false,
-        accumulate: 1,
-        drop_path: 0.0,
-        pixels: Pixels::Bytes,
-    };
+    let workload = workloads().into_iter().find(|w| w.name == "small-from-base").unwrap();
     let record = || {
         let mut rec = Recorder::new(Caps::webgpu_default());
-        arch.record(&mut rec, train::groups::student).unwrap();
+        workload.record(&mut rec).unwrap();
         rec
     };
     c.bench_function("record a step, small from base", |b| b.iter(|| black_box(record())));

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::steps::PHASES;
+use super::steps::step;
 use super::{Error, median};
-use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, Recorder};
 use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::Family;
-use crate::model::step::Pixels;
 use crate::model::{Grid, Vit};
-use crate::op::layer_norm::EPS;
 use crate::train::groups::{self, LayerDecay};
 
 /// One size's figures.
@@ -39,27 +37,11 @@ const ENCODER: Vit = Vit { dim: 192, depth: 2, heads: 3, mlp_ratio: 4 };
 /// Measures classifiers of `frames / 2 * 64` tokens.
 fn point(gpu: &Arc<Gpu>, frames: usize, batch: usize) -> Result<Point, Error> {
     let grid = Grid { frames, size: 64, tubelet: 2, patch: 8 };
-    let arch = ClassifierArch {
-        family: Family::Mvd,
-        encoder: ENCODER,
-        grid,
-        classes: 10,
-        batch,
-        accumulate: 1,
-        drop_path: 0.0,
-        head_dropout: 0.0,
-        init_scale: 1.0,
-        ema: 0.0,
-        eps: EPS,
-        pixels: Pixels::Bytes,
-    };
+    let arch = ClassifierArch::plain(Family::Mvd, ENCODER, grid, 10, batch);
     let mut rec = Recorder::new(gpu.caps().clone());
     arch.record(&mut rec, groups::classifier(LayerDecay { decay: 1.0, depth: ENCODER.depth }))?;
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
-    for phase in PHASES {
-        engine.run(phase, &StepValues::default())?;
-    }
-    engine.wait()?;
+    step(&mut engine)?;
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let mut sums = [0.0; 3];

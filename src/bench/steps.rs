@@ -10,7 +10,7 @@ use super::{Error, median};
 use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::distill::{DistillArch, TeacherArch};
 use crate::model::step::Pixels;
-use crate::model::{Grid, Vit};
+use crate::model::{self, Grid, Vit};
 use crate::op::loss::LossKind;
 use crate::train::groups;
 
@@ -88,10 +88,10 @@ pub fn workloads() -> Vec<Workload> {
     ]
 }
 
-/// A step of one micro-batch.
-pub(super) const PHASES: [Phase; 3] = [Phase::Begin, Phase::Micro, Phase::Update];
+const PHASES: [Phase; 3] = [Phase::Begin, Phase::Micro, Phase::Update];
 
-fn step(engine: &mut Engine) -> Result<f64, Error> {
+/// Runs a step of one micro-batch; gives its seconds.
+pub(super) fn step(engine: &mut Engine) -> Result<f64, Error> {
     let clock = Instant::now();
     for phase in PHASES {
         engine.run(phase, &StepValues::default())?;
@@ -101,6 +101,14 @@ fn step(engine: &mut Engine) -> Result<f64, Error> {
 }
 
 impl Workload {
+    /// Records the step.
+    ///
+    /// # Errors
+    /// What the model reports.
+    pub fn record(&self, rec: &mut Recorder) -> Result<model::step::Step, Error> {
+        Ok(self.arch.record(rec, groups::student)?)
+    }
+
     /// Runs it `runs` times after warming up.
     ///
     /// # Errors
@@ -108,7 +116,7 @@ impl Workload {
     pub fn measure(&self, gpu: &Arc<Gpu>, runs: usize) -> Result<Step, Error> {
         let clock = Instant::now();
         let mut rec = Recorder::new(gpu.caps().clone());
-        let recorded = self.arch.record(&mut rec, groups::student)?;
+        let recorded = self.record(&mut rec)?;
         let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
         // Any valid tokens will do: the first of each clip are visible.
         let (tokens, masked) = (self.arch.grid.len(), self.arch.masked);

@@ -101,13 +101,13 @@ impl Classifier {
 }
 
 impl ClassifierArch {
-    /// An encoder whose features alone are read: the head is not looked at, nothing is dropped.
-    pub fn frozen(family: Family, encoder: Vit, grid: Grid, batch: usize) -> Self {
+    /// A classifier of which nothing is dropped, averaged or accumulated, of clips given as bytes.
+    pub fn plain(family: Family, encoder: Vit, grid: Grid, classes: usize, batch: usize) -> Self {
         ClassifierArch {
             family,
             encoder,
             grid,
-            classes: 2,
+            classes,
             batch,
             accumulate: 1,
             drop_path: 0.0,
@@ -117,6 +117,11 @@ impl ClassifierArch {
             eps: layer_norm::EPS,
             pixels: Pixels::Bytes,
         }
+    }
+
+    /// An encoder whose features alone are read: the head is not looked at.
+    pub fn frozen(family: Family, encoder: Vit, grid: Grid, batch: usize) -> Self {
+        Self::plain(family, encoder, grid, 2, batch)
     }
 
     fn params(rec: &mut Recorder, trainable: bool) -> Params {

@@ -169,20 +169,8 @@ impl Check<'_> {
 
     fn classifier(&self, gpu: &Arc<Gpu>, report: &mut Report) -> Result<(), Error> {
         let classes = self.weights.get("head.bias").map_or(0, |t| t.data.len());
-        let arch = ClassifierArch {
-            family: Family::VideoMae,
-            encoder: self.vit(),
-            grid: self.grid(),
-            classes,
-            batch: self.clips()?.1,
-            accumulate: 1,
-            drop_path: 0.0,
-            head_dropout: 0.0,
-            init_scale: 1.0,
-            ema: 0.0,
-            eps: EPS,
-            pixels: Pixels::Normalized,
-        };
+        let plain = ClassifierArch::plain(Family::VideoMae, self.vit(), self.grid(), classes, self.clips()?.1);
+        let arch = ClassifierArch { eps: EPS, pixels: Pixels::Normalized, ..plain };
         let mut rec = Recorder::new(gpu.caps().clone());
         let forward = arch.record_forward(&mut rec)?;
         let mut engine = self.start(gpu, rec, &forward.params, forward.frames)?;

@@ -123,20 +123,9 @@ impl Config {
     }
 
     pub fn classifier(&self, classes: usize) -> ClassifierArch {
-        ClassifierArch {
-            family: Family::Mvd,
-            encoder: Vit { dim: self.dim, depth: self.depth, heads: self.heads, mlp_ratio: 4 },
-            grid: self.grid(),
-            classes,
-            batch: self.batch,
-            accumulate: 1,
-            drop_path: 0.0,
-            head_dropout: 0.0,
-            init_scale: 1.0,
-            ema: 0.0,
-            eps: EPS,
-            pixels: Pixels::Normalized,
-        }
+        let encoder = Vit { dim: self.dim, depth: self.depth, heads: self.heads, mlp_ratio: 4 };
+        let plain = ClassifierArch::plain(Family::Mvd, encoder, self.grid(), classes, self.batch);
+        ClassifierArch { pixels: Pixels::Normalized, ..plain }
     }
 
     pub fn distillation(&self, masked: usize, loss: LossKind, norm_feature: bool) -> DistillArch {

@@ -9,7 +9,7 @@ use rusty_h264_decoder::Decoder;
 
 use super::super::coded::Source;
 use super::super::rgb::Planes;
-use super::{config, is_parameters, is_reference, units};
+use super::{Need, Needs, is_parameters, units};
 use crate::data::error::Result;
 
 const START: [u8; 4] = [0, 0, 0, 1];
@@ -58,7 +58,7 @@ pub(super) fn decode(
     wanted: &[usize],
     take: &mut dyn FnMut(usize, Planes<'_>),
 ) -> Result<bool> {
-    let length_size = config(source)?.length_size;
+    let needs = Needs::new(source, *range.start(), wanted)?;
     let known = source.track.config.clone();
     let Some(known) = parameter_sets(&known) else { return Ok(false) };
     let mut decoder = Decoder::new();
@@ -69,15 +69,10 @@ pub(super) fn decode(
     if decoder.decode(&stream).is_err() {
         return Ok(false);
     }
-    let shown_first = source.track.samples[*range.start()].time;
     for index in range {
-        source.read(index, &mut data)?;
-        let is_wanted = wanted.binary_search(&index).is_ok();
-        if !is_wanted && !is_reference(&data, length_size) {
-            continue;
-        }
+        let Some(need) = needs.read(source, index, &mut data)? else { continue };
         stream.clear();
-        for unit in units(&data, length_size) {
+        for unit in units(&data, needs.length_size) {
             if is_parameters(unit) && !known.contains(&unit) {
                 return Ok(false);
             }
@@ -99,8 +94,7 @@ pub(super) fn decode(
                     },
                 );
             }
-            // Shown before the key frame that decoding started at: it may lack references, and nobody needs it.
-            _ if !is_wanted && source.track.samples[index].time < shown_first => {}
+            _ if need == Need::Leading => {}
             Ok(None) | Err(_) => return Ok(false),
         }
     }

@@ -7,7 +7,7 @@ use rust_h264::nal::parse_avcc;
 
 use super::super::coded::Source;
 use super::super::rgb::Planes;
-use super::{config, is_reference};
+use super::{Need, Needs, config};
 use crate::data::error::Result;
 
 /// See `super::decode`.
@@ -18,7 +18,6 @@ pub(super) fn decode(
     take: &mut dyn FnMut(usize, Planes<'_>),
 ) -> Result<()> {
     let config = config(source)?;
-    let length_size = config.length_size;
     // Pictures come out in any order, each with its sample: no reordering is needed.
     let mut decoder: OrderedDecoder<usize> = OrderedDecoder::with_max_depth(1);
     let mut emit = |frames: Vec<(Frame, usize)>| frames.iter().for_each(|(frame, sample)| take(*sample, planes(frame)));
@@ -26,19 +25,14 @@ pub(super) fn decode(
         let set = decoder.decode_nal_with_meta(nal, *range.start());
         emit(set.map_err(|e| source.broken(format!("H.264 parameter set: {e}")))?);
     }
-    let shown_first = source.track.samples[*range.start()].time;
+    let needs = Needs::new(source, *range.start(), wanted)?;
     let mut data = Vec::new();
     for index in range {
-        source.read(index, &mut data)?;
-        let is_wanted = wanted.binary_search(&index).is_ok();
-        if !is_wanted && !is_reference(&data, length_size) {
-            continue;
-        }
-        for nal in parse_avcc(&data, length_size) {
+        let Some(need) = needs.read(source, index, &mut data)? else { continue };
+        for nal in parse_avcc(&data, needs.length_size) {
             match decoder.decode_nal_with_meta(&nal, index) {
                 Ok(frames) => emit(frames),
-                // Shown before the key frame that decoding started at: it may lack references, and nobody needs it.
-                Err(_) if !is_wanted && source.track.samples[index].time < shown_first => {}
+                Err(_) if need == Need::Leading => {}
                 Err(e) => return Err(source.broken(format!("H.264 frame {index}: {e}"))),
             }
         }

@@ -56,6 +56,40 @@ pub(super) fn decode(
     every::decode(source, range, wanted, take)
 }
 
+/// Why a sample is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It is wanted, or others that are may need it.
+    Whole,
+    /// Shown before the key frame that decoding started at: it may lack references, and nobody wants it.
+    Leading,
+}
+
+/// What is to be decoded of a run of samples.
+struct Needs<'a> {
+    wanted: &'a [usize],
+    shown_first: i64,
+    length_size: usize,
+}
+
+impl<'a> Needs<'a> {
+    fn new(source: &Source, first: usize, wanted: &'a [usize]) -> Result<Needs<'a>> {
+        let shown_first = source.track.samples[first].time;
+        Ok(Needs { wanted, shown_first, length_size: config(source)?.length_size })
+    }
+
+    /// Reads a sample into `data`; nothing if it can be left out.
+    fn read(&self, source: &mut Source, index: usize, data: &mut Vec<u8>) -> Result<Option<Need>> {
+        source.read(index, data)?;
+        let is_wanted = self.wanted.binary_search(&index).is_ok();
+        if !is_wanted && !is_reference(data, self.length_size) {
+            return Ok(None);
+        }
+        let leading = !is_wanted && source.track.samples[index].time < self.shown_first;
+        Ok(Some(if leading { Need::Leading } else { Need::Whole }))
+    }
+}
+
 /// Size in macroblocks, if no level allows it.
 fn too_large(sps: &Sps) -> Option<(usize, usize)> {
     let (width, height) = (sps.pic_width_in_mbs_minus1 as usize + 1, sps.pic_height_in_map_units_minus1 as usize + 1);
