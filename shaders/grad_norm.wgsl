@@ -5,7 +5,7 @@
 struct Params { len: u32, sums: u32, first: u32, norm_slot: u32, clip_slot: u32, total: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> grad: array<f32>;          // one chunk of the arena
+@group(0) @binding(2) var<storage, read> grad: array<vec4<f32>>;    // one chunk of the arena, `len` fours
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>; // sums of squares, all chunks'
 @group(0) @binding(4) var<storage, read_write> scalars: array<f32>;
 
@@ -15,11 +15,12 @@ fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     if k >= params.sums {
         return;
     }
-    var sum = 0.0;
+    var sums = vec4(0.0);
     for (var i = k; i < params.len; i += params.sums) {
-        sum = fma(grad[i], grad[i], sum);
+        let g = grad[i];
+        sums = fma(g, g, sums);
     }
-    partial[params.first + k] = sum;
+    partial[params.first + k] = sums.x + sums.y + sums.z + sums.w;
 }
 
 @compute @workgroup_size(1)

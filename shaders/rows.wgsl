@@ -1,4 +1,4 @@
-// Moving token rows: placing, slicing, adding positions; see src/op/rows.rs.
+// Moving token rows: placing, slicing, adding positions; see src/op/rows.rs. In entries that end in `_wide` a channel is four.
 #import index
 
 struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, chunk: u32, tail_start: u32, tail_len: u32 }
@@ -9,6 +9,9 @@ struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_sta
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // (B, to_len, C)
 @group(0) @binding(5) var<storage, read_write> partial: array<f32>; // (chunks, C)
 @group(0) @binding(6) var<storage, read_write> total: array<f32>;   // (C)
+@group(0) @binding(7) var<storage, read> x_wide: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read> table_wide: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read_write> y_wide: array<vec4<f32>>;
 
 struct Place { inside: bool, from_index: u32, to_row: u32, to_index: u32, channel: u32 }
 
@@ -32,6 +35,14 @@ fn copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
 }
 
+@compute @workgroup_size(64)
+fn copy_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let p = place(group, groups, lane);
+    if p.inside {
+        y_wide[p.to_index] = x_wide[p.from_index];
+    }
+}
+
 // y[b, to_start + k] = x[b, from_start + k] + table[position[b, to_start + k]]
 @compute @workgroup_size(64)
 fn copy_positioned(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -41,22 +52,42 @@ fn copy_positioned(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     }
 }
 
-// y (B, to_len, C): x's rows in [to_start, to_start + count), zeros elsewhere; here `count` is to_len's share of a sample.
 @compute @workgroup_size(64)
-fn embed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn copy_positioned_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let p = place(group, groups, lane);
+    if p.inside {
+        y_wide[p.to_index] = x_wide[p.from_index] + table_wide[position[p.to_row] * params.channels + p.channel];
+    }
+}
+
+struct Target { inside: bool, filled: bool, from_index: u32, to_index: u32 }
+
+fn target_of(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> Target {
     let i = linear_group(group, groups) * 64u + lane;
     let c = i % params.channels;
     let row = i / params.channels;
     let sample = row / params.to_len;
     let k = row % params.to_len;
-    if sample >= params.samples {
-        return;
+    let filled = k >= params.to_start && k < params.to_start + params.count;
+    let from_row = sample * params.count + select(0u, k - params.to_start, filled);
+    return Target(sample < params.samples, filled, from_row * params.channels + c, i);
+}
+
+// y (B, to_len, C): x's rows in [to_start, to_start + count), zeros elsewhere; here `count` is to_len's share of a sample.
+@compute @workgroup_size(64)
+fn embed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let t = target_of(group, groups, lane);
+    if t.inside {
+        y[t.to_index] = select(0.0, x[t.from_index], t.filled);
     }
-    var value = 0.0;
-    if k >= params.to_start && k < params.to_start + params.count {
-        value = x[(sample * params.count + k - params.to_start) * params.channels + c];
+}
+
+@compute @workgroup_size(64)
+fn embed_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let t = target_of(group, groups, lane);
+    if t.inside {
+        y_wide[t.to_index] = select(vec4(0.0), x_wide[t.from_index], t.filled);
     }
-    y[i] = value;
 }
 
 // The token's gradient: rows of x (B, from_len, C) in [from_start, +count) and [tail_start, +tail_len), some a chunk.

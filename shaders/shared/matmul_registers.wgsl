@@ -1,6 +1,7 @@
 // C = A B by one subgroup: ROWS x 4 SUBGROUP of C in registers; every number of A is read by one lane and spread by a shuffle.
 // Only for adapters whose subgroups are of SUBGROUP lanes. Loops over `Sums` run exactly its length: Mesa then unrolls them and keeps `Sums` out of memory.
-// What imports this brings `load_a(column, row)` and `load_b(column, row)`, four neighbours of a row.
+// What imports this brings, four neighbours of a row each: `load_a(column, row)`, `load_b(column, row)`, `load_skip(index)`
+// and `load_before(index)` of (M, N), and `store_hidden(index, value)` and `store_saved(index, value)`.
 #import gelu
 
 // The workgroup is one subgroup.
@@ -13,15 +14,13 @@ const BLOCK: u32 = 4u;
 // 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
 override LAYOUT: u32 = 0u;
 
-// N is a multiple of 4, K too but for layout 2, where M is.
-struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
+// N is a multiple of 4, K too but for layout 2, where M is. Rows of C from `left` to `left_end`, multiples of 4, are left out of `totals`.
+struct Params { m: u32, n: u32, k: u32, per_sample: u32, left: u32, left_end: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;   // (M, N)
 @group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;      // (N)
-@group(0) @binding(5) var<storage, read> skip: array<vec4<f32>>;      // (M, N) added to the scaled sums
 @group(0) @binding(6) var<storage, read> scale: array<f32>;           // (B) factor of a sample's sums
-@group(0) @binding(7) var<storage, read_write> saved: array<vec4<f32>>; // (M, N) what goes into the GELU
-@group(0) @binding(8) var<storage, read> before: array<vec4<f32>>;    // (M, N) `saved` of the forward
+@group(0) @binding(10) var<storage, read_write> totals: array<vec4<f32>>; // (M) column sums of A, layout 2
 
 alias Sums = array<vec4<f32>, ROWS>;
 
@@ -38,7 +37,9 @@ fn place(group: vec3<u32>, lane: u32) -> Place {
     return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane);
 }
 
-fn product(at: Place, sums: ptr<function, Sums>) {
+// Layout 2 gives the sums over k of four columns of A a lane.
+fn product(at: Place, sums: ptr<function, Sums>) -> vec4<f32> {
+    var total = vec4(0.0);
     let last_col = params.n / 4u - 1u;
     let col = min(at.col, last_col);
     let blocks = (params.k + 3u) / 4u;
@@ -64,6 +65,7 @@ fn product(at: Place, sums: ptr<function, Sums>) {
             for (var u = 0u; u < 4u; u++) {
                 let k = q * 4u + u;
                 x[u] = select(vec4(0.0), load_a(first, min(k, params.k - 1u)), k < params.k);
+                total += x[u];
             }
             for (var i = 0u; i < ROWS; i++) {
                 (*sums)[i] = fma(vec4(subgroupShuffle(x[0][i % 4u], i / 4u)), y[0], (*sums)[i]);
@@ -85,6 +87,7 @@ fn product(at: Place, sums: ptr<function, Sums>) {
             }
         }
     }
+    return total;
 }
 
 // The epilogues take four rows at a time off the front: constant indices, and code for four rows only. They are written
@@ -127,6 +130,30 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_i
     }
 }
 
+// The first column of tiles holds every column of A once.
+fn put_total(at: Place, total: vec4<f32>) {
+    let first = at.row / 4u + at.lane;
+    let left = first >= params.left / 4u && first < params.left_end / 4u;
+    if at.col == at.lane && at.lane < ROWS / 4u && first < params.m / 4u && !left {
+        totals[first] += total;
+    }
+}
+
+@compute @workgroup_size(SUBGROUP)
+fn plain_totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    let total = product(at, &sums);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_plain(at, at.row + r, sums[0]);
+        put_plain(at, at.row + r + 1u, sums[1]);
+        put_plain(at, at.row + r + 2u, sums[2]);
+        put_plain(at, at.row + r + 3u, sums[3]);
+        shift(&sums);
+    }
+    put_total(at, total);
+}
+
 fn put_accumulate(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
         c[index(at, row)] += sum;
@@ -148,6 +175,21 @@ fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocat
 }
 
 @compute @workgroup_size(SUBGROUP)
+fn accumulate_totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    let at = place(group, lane);
+    var sums: Sums;
+    let total = product(at, &sums);
+    for (var r = 0u; r < ROWS; r += 4u) {
+        put_accumulate(at, at.row + r, sums[0]);
+        put_accumulate(at, at.row + r + 1u, sums[1]);
+        put_accumulate(at, at.row + r + 2u, sums[2]);
+        put_accumulate(at, at.row + r + 3u, sums[3]);
+        shift(&sums);
+    }
+    put_total(at, total);
+}
+
+@compute @workgroup_size(SUBGROUP)
 fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let at = place(group, lane);
     var sums: Sums;
@@ -164,7 +206,7 @@ fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_
 
 fn put_activated(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        c[index(at, row)] = gelu(sum);
+        store_hidden(index(at, row), gelu(sum));
     }
 }
 
@@ -185,8 +227,8 @@ fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocati
 
 fn put_activated_saved(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        saved[index(at, row)] = sum;
-        c[index(at, row)] = gelu(sum);
+        store_saved(index(at, row), sum);
+        store_hidden(index(at, row), gelu(sum));
     }
 }
 
@@ -207,7 +249,7 @@ fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_in
 
 fn put_skipped(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        c[index(at, row)] = skip[index(at, row)] + sum;
+        c[index(at, row)] = load_skip(index(at, row)) + sum;
     }
 }
 
@@ -228,7 +270,7 @@ fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
 
 fn put_skipped_scaled(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        c[index(at, row)] = fma(vec4(scale[row / params.per_sample]), sum, skip[index(at, row)]);
+        c[index(at, row)] = fma(vec4(scale[row / params.per_sample]), sum, load_skip(index(at, row)));
     }
 }
 
@@ -249,7 +291,7 @@ fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_inv
 
 fn put_activation_gradient(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        c[index(at, row)] = sum * gelu_derivative(before[index(at, row)]);
+        store_hidden(index(at, row), sum * gelu_derivative(load_before(index(at, row))));
     }
 }
 

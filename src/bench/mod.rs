@@ -59,7 +59,7 @@ fn warm(gpu: &Arc<Gpu>, rec: Recorder) -> Result<Engine, Error> {
 
 /// Seconds that the adapter spends on the nodes of a micro-batch, without the host's share: the median of `runs`.
 fn node_seconds(engine: &mut Engine, runs: usize) -> Result<f64, Error> {
-    let sums = (0..runs).map(|_| Ok(engine.time_nodes(Phase::Micro)?.iter().map(|(_, s)| s).sum()));
+    let sums = (0..runs).map(|_| Ok(engine.time_nodes(Phase::Micro)?.iter().map(|node| node.seconds).sum()));
     Ok(median(sums.collect::<Result<Vec<f64>, Error>>()?))
 }
 

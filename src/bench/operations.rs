@@ -57,13 +57,16 @@ enum End {
 fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate {
     let record = move |rec: &mut Recorder| {
         let (a, b) = (input(rec, "a", &[m * k]), input(rec, "b", &[k * n]));
-        let c = rec.transient("c", &[m, n]);
         let bias = input(rec, "bias", &[n]);
-        let epilogue = match end {
-            End::Store => Epilogue::Store,
-            End::Gelu => Epilogue::Gelu { bias, saved: Some(rec.transient("saved", &[m, n])) },
-            End::Skip => Epilogue::Skip { bias, skip: input(rec, "skip", &[m, n]), scale: None },
-            End::GeluGradient => Epilogue::GeluGradient(input(rec, "before", &[m, n])),
+        let mut hidden = |name: &str| matmul::operand(rec, name.to_owned(), &[m, n], &[]);
+        let (c, epilogue) = match end {
+            End::Gelu => (hidden("c"), Epilogue::Gelu { bias, saved: Some(hidden("saved")) }),
+            End::GeluGradient => (hidden("c"), Epilogue::GeluGradient(hidden("before"))),
+            End::Skip => {
+                let skip = input(rec, "skip", &[m, n]);
+                (rec.transient("c", &[m, n]), Epilogue::Skip { bias, skip, scale: None })
+            }
+            End::Store => (rec.transient("c", &[m, n]), Epilogue::Store),
         };
         let product = Product { a, b, c, layout, m, n, k, epilogue };
         matmul::record(rec, "product", product);

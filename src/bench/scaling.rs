@@ -45,9 +45,9 @@ fn point(gpu: &Arc<Gpu>, frames: usize, batch: usize) -> Result<Point, Error> {
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let mut sums = [0.0; 3];
-        for (name, seconds) in engine.time_nodes(Phase::Micro)? {
-            let kind = ["linear.", "attention."].iter().position(|kind| name.starts_with(kind)).unwrap_or(2);
-            sums[kind] += 1e3 * seconds;
+        for node in engine.time_nodes(Phase::Micro)? {
+            let kind = ["linear.", "attention."].iter().position(|kind| node.name.starts_with(kind)).unwrap_or(2);
+            sums[kind] += 1e3 * node.seconds;
         }
         runs.push(sums);
     }

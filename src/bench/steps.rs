@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Error, median};
-use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{Engine, EngineOptions, Gpu, NodeTime, Phase, Plan, Recorder, StepValues};
 use crate::model::distill::{DistillArch, TeacherArch};
 use crate::model::step::Pixels;
 use crate::model::{self, Grid, Vit};
@@ -30,6 +30,8 @@ pub struct Share {
     pub count: usize,
     /// Milliseconds of all of them.
     pub ms: f64,
+    /// FLOPs of all of them, in GFLOP.
+    pub gflop: f64,
 }
 
 /// One step's figures.
@@ -53,6 +55,8 @@ pub struct Step {
     pub first_step: f64,
     /// Time by operation, longest first.
     pub shares: Vec<Share>,
+    /// Time by operation, shapes and kernel, longest first.
+    pub each: Vec<Share>,
 }
 
 fn vit(dim: usize, depth: usize, heads: usize) -> Vit {
@@ -132,17 +136,14 @@ impl Workload {
         step(&mut engine)?;
         step(&mut engine)?;
         let seconds = median((0..runs).map(|_| step(&mut engine)).collect::<Result<Vec<_>, _>>()?);
-        let mut by_name: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+        let mut nodes = Vec::new();
         for phase in PHASES {
-            for (name, seconds) in engine.time_nodes(phase)? {
-                let entry = by_name.entry(name).or_default();
-                *entry = (entry.0 + 1, entry.1 + seconds);
-            }
+            nodes.extend(engine.time_nodes(phase)?);
         }
-        let inside: f64 = by_name.values().map(|(_, s)| s).sum();
-        let share = |(name, (count, s)): (&str, (usize, f64))| Share { operation: name.to_owned(), count, ms: s * 1e3 };
-        let mut shares: Vec<Share> = by_name.into_iter().map(share).collect();
-        shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        let inside: f64 = nodes.iter().map(|node| node.seconds).sum();
+        let operation = |node: &NodeTime| node.name.to_owned();
+        let shape = |node: &NodeTime| format!("{} {} {}", node.name, node.shapes, node.kernel.unwrap_or_default());
+        let (shares, each) = (shares(&nodes, operation), shares(&nodes, shape));
         let summary = engine.plan().summary();
         Ok(Step {
             name: self.name.to_owned(),
@@ -154,6 +155,26 @@ impl Workload {
             mib: summary.total_bytes() as f64 / f64::from(1 << 20),
             first_step,
             shares,
+            each,
         })
     }
+}
+
+/// The nodes' time by what `key` says of them, longest first.
+fn shares(nodes: &[NodeTime], key: impl Fn(&NodeTime) -> String) -> Vec<Share> {
+    let mut by_key: BTreeMap<String, Share> = BTreeMap::new();
+    for node in nodes {
+        let share = by_key.entry(key(node)).or_insert_with_key(|operation| Share {
+            operation: operation.clone(),
+            count: 0,
+            ms: 0.0,
+            gflop: 0.0,
+        });
+        share.count += 1;
+        share.ms += 1e3 * node.seconds;
+        share.gflop += node.flops / 1e9;
+    }
+    let mut shares: Vec<Share> = by_key.into_values().collect();
+    shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    shares
 }

@@ -26,6 +26,9 @@ pub(super) struct BenchArgs {
     /// How often a whole step is timed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Show the time of whole steps by operation, shapes and kernel.
+    #[arg(long)]
+    each: bool,
     /// Print everything as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -57,7 +60,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let mut steps = Vec::new();
     for workload in bench::workloads().into_iter().filter(|w| w.name.contains(&args.only)) {
         let step = workload.measure(&gpu, args.runs as usize)?;
-        say(table(&step));
+        say(table(&step, args.each));
         steps.push(step);
     }
     if operations.is_empty() && steps.is_empty() {
@@ -77,7 +80,7 @@ fn row(o: &Operation) -> String {
     format!("{:<48}{:<22}{:>10.3}{gflops:>10}{share:>9}{:>8.2}", o.name, o.kernel, o.ms, o.gbs)
 }
 
-fn table(step: &Step) -> String {
+fn table(step: &Step, each: bool) -> String {
     let mut text = format!(
         "step {}: {:.3} s, {:.1} GFLOP ({:.1} GFLOP/s), {} dispatches, {:.1} % outside kernels, {:.0} MiB, first step after {:.1} s",
         step.name,
@@ -90,14 +93,18 @@ fn table(step: &Step) -> String {
         step.first_step
     );
     let all: f64 = step.shares.iter().map(|s| s.ms).sum();
-    for s in &step.shares {
+    let width = if each { 0 } else { 30 };
+    for s in if each { &step.each } else { &step.shares } {
         text += &format!(
-            "\n  {:<30}{:>5} x{:>10.3} ms{:>8.1} %",
-            s.operation,
+            "\n  {:<width$}{:>5} x{:>10.3} ms{:>8.1} %",
+            if each { "" } else { &s.operation },
             s.count,
             s.ms / s.count as f64,
             100.0 * s.ms / all
         );
+        if each {
+            text += &format!("{:>8.1} GFLOP/s  {}", 1e3 * s.gflop / s.ms, s.operation);
+        }
     }
     text
 }

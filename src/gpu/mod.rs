@@ -26,6 +26,7 @@ pub use plan::{Plan, PlanSummary};
 pub use recorder::{HostNode, Phase, Recorder, Twin, grid};
 pub use reference::Values;
 pub use tensor::{ALIGN_WORDS, Arena, Dtype, Param, ParamSet, Tensor};
+pub use timing::NodeTime;
 
 /// The scalars of one step; the uniform `step` of the shaders that import it.
 #[repr(C)]

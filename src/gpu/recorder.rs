@@ -1,6 +1,6 @@
 //! Recording: operations append nodes, dispatches and backward closures; nothing runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::dispatch::Dispatch;
@@ -69,6 +69,8 @@ pub struct Recorder {
     tape: Vec<(Tensor, Backward)>,
     grads: HashMap<Tensor, Tensor>,
     phase: Phase,
+    micro_batches: Option<usize>,
+    shared: HashSet<Tensor>,
 }
 
 impl Recorder {
@@ -84,6 +86,8 @@ impl Recorder {
             tape: Vec::new(),
             grads: HashMap::new(),
             phase: Phase::Micro,
+            micro_batches: None,
+            shared: HashSet::new(),
         }
     }
 
@@ -339,6 +343,16 @@ impl Recorder {
     /// Where a parameter's gradient accumulates (`+=`), or none for a frozen one.
     pub fn param_grad(&self, weight: Tensor) -> Option<Tensor> {
         if self.needs_grad(weight) { self.grads.get(&weight).copied() } else { None }
+    }
+
+    /// States how many micro-batches a step will have; unknown if it is not.
+    pub fn set_micro_batches(&mut self, count: usize) {
+        self.micro_batches = Some(count);
+    }
+
+    /// Whether nothing was added to a parameter's gradient before, in this step: it may then be written instead. True once.
+    pub fn first_share(&mut self, grad: Tensor) -> bool {
+        self.shared.insert(grad) && self.micro_batches == Some(1)
     }
 
     /// The gradient recorded so far for a tensor.

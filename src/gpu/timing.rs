@@ -5,27 +5,56 @@ use std::time::Instant;
 
 use super::engine::Engine;
 use super::error::{Error, Result};
-use super::recorder::Phase;
+use super::recorder::{Command, Phase};
+use super::tensor::Tensor;
 
 /// Nodes of one submission: short enough for every watchdog at the sizes that are worth timing.
 const CHUNK: usize = 16;
 
+/// What one node took.
+#[derive(Debug, Clone)]
+pub struct NodeTime {
+    /// Node name.
+    pub name: &'static str,
+    /// Shapes of its inputs and outputs.
+    pub shapes: String,
+    /// Its first kernel; none for copies and clears.
+    pub kernel: Option<&'static str>,
+    /// Its FLOPs.
+    pub flops: f64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
 impl Engine {
-    /// Seconds each node of a phase takes, by node name: from the adapter's timestamps where it has them, else each
+    /// What each node of a phase takes: from the adapter's timestamps where it has them, else each
     /// submitted and waited for alone.
     ///
     /// # Errors
     /// The device was lost.
-    pub fn time_nodes(&mut self, phase: Phase) -> Result<Vec<(&'static str, f64)>> {
+    pub fn time_nodes(&mut self, phase: Phase) -> Result<Vec<NodeTime>> {
         let nodes = self.plan.phase(phase);
         let stamped = self.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
         let mut times = Vec::new();
         for start in nodes.clone().step_by(CHUNK) {
             let chunk = start..nodes.end.min(start + CHUNK);
             let seconds = if stamped { self.stamp(chunk.clone())? } else { self.wait_for_each(chunk.clone())? };
-            times.extend(chunk.map(|index| self.plan.nodes[index].name).zip(seconds));
+            times.extend(chunk.zip(seconds).map(|(index, seconds)| self.node_time(index, seconds)));
         }
         Ok(times)
+    }
+
+    fn node_time(&self, index: usize, seconds: f64) -> NodeTime {
+        let node = &self.plan.nodes[index];
+        let shape = |tensors: &[Tensor]| {
+            tensors.iter().map(|&t| format!("{:?}", self.plan.info(t).shape)).collect::<Vec<_>>().join(" ")
+        };
+        let mut dispatches = node.commands.iter().filter_map(|c| match c {
+            Command::Dispatch(d) => Some(d.shader.name),
+            Command::Clear(_) | Command::Image { .. } => None,
+        });
+        let shapes = format!("{} to {}", shape(&node.inputs), shape(&node.outputs));
+        NodeTime { name: node.name, shapes, kernel: dispatches.next(), flops: node.flops, seconds }
     }
 
     fn wait_for_each(&mut self, nodes: std::ops::Range<usize>) -> Result<Vec<f64>> {

@@ -134,6 +134,7 @@ impl ClassifierArch {
     /// A width that the position table cannot be split for.
     pub fn record(&self, rec: &mut Recorder, group: impl Fn(&str, &[usize]) -> (f32, bool)) -> Result<Step> {
         rec.set_phase(Phase::Micro);
+        rec.set_micro_batches(self.accumulate);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let labels = rec.input("labels", &[self.batch, self.classes], Dtype::F32);
         let scalars = scalars::declare(rec);
@@ -164,6 +165,7 @@ impl ClassifierArch {
     /// A width that the position table cannot be split for.
     pub fn record_forward(&self, rec: &mut Recorder) -> Result<Forward> {
         rec.set_phase(Phase::Micro);
+        rec.set_micro_batches(self.accumulate);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let mut params = Self::params(rec, false);
         let net = Classifier::declare(rec, &mut params, self);

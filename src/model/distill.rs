@@ -67,6 +67,7 @@ impl DistillArch {
     /// A width that a position table cannot be split for.
     pub fn record(&self, rec: &mut Recorder, group: impl Fn(&str, &[usize]) -> (f32, bool)) -> Result<Step> {
         rec.set_phase(Phase::Micro);
+        rec.set_micro_batches(self.accumulate);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
         let scalars = scalars::declare(rec);

@@ -135,6 +135,7 @@ pub struct PixelForward {
 impl PixelArch {
     fn forward(&self, rec: &mut Recorder, trainable: bool) -> Result<PixelForward> {
         rec.set_phase(Phase::Micro);
+        rec.set_micro_batches(self.accumulate);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
         let mut params = Params::new(rec, "autoencoder", trainable);

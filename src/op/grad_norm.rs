@@ -21,7 +21,8 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
     });
     let mut first = 0;
     for (&grad, &count) in grads.iter().zip(&sums) {
-        let (len, groups) = (rec.len(grad), grid(count.div_ceil(64)));
+        // Arenas are padded to more than fours.
+        let (len, groups) = (rec.len(grad) / 4, grid(count.div_ceil(64)));
         let dispatch = rec.dispatch("grad_norm", "squares").bind("grad", grad).bind("partial", partial);
         dispatch.u32("len", len).u32("sums", count).u32("first", first).groups(groups);
         first += count;

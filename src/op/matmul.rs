@@ -21,8 +21,13 @@ pub enum Layout {
 pub enum Epilogue {
     /// `c = sums`
     Store,
-    /// `c += sums`
-    Accumulate,
+    /// The gradient of a weight, TN: `c += sums`, or `c = sums` where it is the step's first share.
+    Weight {
+        /// Nothing of this step is in `c` yet.
+        first: bool,
+        /// The gradient of the bias beside it.
+        totals: Option<Totals>,
+    },
     /// `c = sums + bias`; bias (N).
     Bias(Tensor),
     /// `c = gelu(sums + bias)`, and `saved = sums + bias` (M, N) where a gradient will want it.
@@ -43,6 +48,15 @@ pub enum Epilogue {
     },
     /// `c = sums * gelu'(saved)`; saved (M, N).
     GeluGradient(Tensor),
+}
+
+/// Column sums of A (K, M), made on the way: `into += sum_K a`.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    /// (M)
+    pub into: Tensor,
+    /// Columns from the first to before the second are left alone.
+    pub left: (usize, usize),
 }
 
 /// One product.
@@ -106,13 +120,25 @@ impl Product {
 
     /// The fastest kernel that can take it.
     fn family(&self, rec: &Recorder) -> Family {
+        let images = match self.epilogue {
+            Epilogue::Skip { skip, .. } => rec.suits_image(skip),
+            Epilogue::Gelu { saved, .. } => [self.c].into_iter().chain(saved).all(|t| rec.is_image(t)),
+            Epilogue::GeluGradient(before) => [self.c, before].iter().all(|&t| rec.is_image(t)),
+            Epilogue::Store | Epilogue::Weight { .. } | Epilogue::Bias(_) => true,
+        };
         if !self.suits_subgroups(rec.caps()) {
             Family::Tile
-        } else if [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
+        } else if images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
             Family::Image
         } else {
             Family::Subgroup
         }
+    }
+
+    /// Whether `Epilogue::Weight` can make these column sums on the way.
+    pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
+        let (from, to) = totals.left;
+        self.family(rec) != Family::Tile && from.is_multiple_of(4) && to.is_multiple_of(4)
     }
 
     /// `((row, k), (k, column))` strides of A and B.
@@ -130,7 +156,10 @@ impl Epilogue {
     fn entry(&self) -> &'static str {
         match self {
             Epilogue::Store => "plain",
-            Epilogue::Accumulate => "accumulate",
+            Epilogue::Weight { first: true, totals: None } => "plain",
+            Epilogue::Weight { first: true, totals: Some(_) } => "plain_totals",
+            Epilogue::Weight { first: false, totals: None } => "accumulate",
+            Epilogue::Weight { first: false, totals: Some(_) } => "accumulate_totals",
             Epilogue::Bias(_) => "biased",
             Epilogue::Gelu { saved: None, .. } => "activated",
             Epilogue::Gelu { saved: Some(_), .. } => "activated_saved",
@@ -143,7 +172,7 @@ impl Epilogue {
     /// What it reads, by the shaders' names.
     fn inputs(&self) -> Vec<(&'static str, Tensor)> {
         match *self {
-            Epilogue::Store | Epilogue::Accumulate => vec![],
+            Epilogue::Store | Epilogue::Weight { .. } => vec![],
             Epilogue::Bias(bias) | Epilogue::Gelu { bias, .. } => vec![("bias", bias)],
             Epilogue::Skip { bias, skip, scale } => {
                 let scale = scale.map(|scale| ("scale", scale));
@@ -153,16 +182,20 @@ impl Epilogue {
         }
     }
 
-    /// What it writes beside C.
-    fn saved(&self) -> Option<Tensor> {
-        if let Epilogue::Gelu { saved, .. } = *self { saved } else { None }
+    /// What it writes beside C, by the shaders' names.
+    fn outputs(&self) -> Option<(&'static str, Tensor)> {
+        match *self {
+            Epilogue::Gelu { saved, .. } => saved.map(|saved| ("saved", saved)),
+            Epilogue::Weight { totals, .. } => totals.map(|totals| ("totals", totals.into)),
+            _ => None,
+        }
     }
 
     /// FLOPs of one element.
     fn flops(&self) -> f64 {
         match self {
             Epilogue::Store => 0.0,
-            Epilogue::Accumulate | Epilogue::Bias(_) => 1.0,
+            Epilogue::Weight { .. } | Epilogue::Bias(_) => 1.0,
             Epilogue::Skip { .. } => 3.0,
             Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) => 20.0,
         }
@@ -197,29 +230,40 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     };
     let extra = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(extra.iter().map(|(_, t)| *t)).collect();
-    let outputs: Vec<Tensor> = [p.c].into_iter().chain(p.epilogue.saved()).collect();
+    let beside = p.epilogue.outputs();
+    let outputs: Vec<Tensor> = [p.c].into_iter().chain(beside.map(|(_, t)| t)).collect();
     let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64 + p.epilogue.flops() * (p.m * p.n) as f64;
     let per_sample = match p.epilogue {
         Epilogue::Skip { scale: Some(scale), .. } => p.m / rec.len(scale),
         _ => p.m,
     };
-    rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
-    let (entry, c) = match (rec.is_image(p.c), p.epilogue) {
-        (false, _) => (p.epilogue.entry(), "c"),
-        (true, Epilogue::Gelu { saved: None, .. }) => ("activated_image", "c_image"),
-        (true, Epilogue::Gelu { saved: Some(_), .. }) => ("activated_saved_image", "c_image"),
-        (true, Epilogue::GeluGradient(_)) => ("activation_gradient_image", "c_image"),
-        (true, _) => panic!("{name}: {} is an image", rec.name(p.c)),
+    // Read from a texture, as the operands are; layer norm has mostly made one of it.
+    let skip = match p.epilogue {
+        Epilogue::Skip { skip, .. } if family == Family::Image => Some(rec.image(skip)),
+        _ => None,
     };
-    let dispatch = rec.dispatch(family.shader(), entry).bind("a", a).bind("b", b).bind(c, p.c);
-    let saved = p.epilogue.saved().map(|saved| ("saved", saved));
-    let dispatch = extra.into_iter().chain(saved).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
+    rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
+    let c = match p.epilogue {
+        Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) if family != Family::Tile => "hidden",
+        _ if rec.is_image(p.c) => panic!("{name}: {} is an image", rec.name(p.c)),
+        _ => "c",
+    };
+    let mut dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind(c, p.c);
+    for (name, tensor) in extra.into_iter().chain(beside) {
+        dispatch = dispatch.bind(name, skip.filter(|_| name == "skip").unwrap_or(tensor));
+    }
     finish(dispatch, &p, family, per_sample);
 }
 
 /// Ends a dispatch with the product's sizes and grid.
 fn finish(dispatch: DispatchBuilder<'_>, p: &Product, family: Family, per_sample: usize) {
     let (rows, columns) = family.tile();
+    let dispatch = match p.epilogue {
+        Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } => {
+            dispatch.u32("left", from).u32("left_end", to)
+        }
+        _ => dispatch,
+    };
     dispatch
         .u32("m", p.m)
         .u32("n", p.n)
@@ -238,8 +282,8 @@ fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
             let sum: f64 = (0..p.k).map(|k| a[i * a_row + k * a_k] * b[k * b_k + j * b_col]).sum();
             let biased = || sum + h.inputs[2][j];
             let c = match p.epilogue {
-                Epilogue::Store => sum,
-                Epilogue::Accumulate => h.outputs[0][at] + sum,
+                Epilogue::Store | Epilogue::Weight { first: true, .. } => sum,
+                Epilogue::Weight { first: false, .. } => h.outputs[0][at] + sum,
                 Epilogue::Bias(_) => biased(),
                 Epilogue::Gelu { .. } => gelu::reference(biased()),
                 Epilogue::Skip { scale: None, .. } => h.inputs[3][at] + biased(),
@@ -250,6 +294,10 @@ fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
                 h.outputs[1][at] = biased();
             }
             h.outputs[0][at] = c;
+        }
+    }    if let Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } = p.epilogue {
+        for i in (0..p.m).filter(|i| !(from..to).contains(i)) {
+            h.outputs[1][i] += (0..p.k).map(|k| a[i * a_row + k * a_k]).sum::<f64>();
         }
     }
 }

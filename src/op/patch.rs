@@ -71,11 +71,14 @@ fn record(
     let mut inputs = vec![source];
     inputs.extend(index);
     rec.node("patch", &inputs, &[y], 0.0, move |h| twin(h, z));
-    let binding = if entry == "from_bytes" { "bytes" } else { "video" };
+    let from_bytes = entry == "from_bytes";
+    let binding = if from_bytes { "bytes" } else { "video" };
+    let (entry, y_binding, each) =
+        if from_bytes && cut.patch.is_multiple_of(4) { ("from_bytes_wide", "y_wide", 4) } else { (entry, "y", 1) };
     // Without an index the binding is not read; any tensor will do.
     let dispatch = rec.dispatch("patch", entry).bind(binding, source).bind("index", index.unwrap_or(source));
     dispatch
-        .bind("y", y)
+        .bind(y_binding, y)
         .u32("rows", samples * per_sample)
         .u32("per_sample", per_sample)
         .u32("indexed", usize::from(z.indexed))
@@ -85,7 +88,7 @@ fn record(
         .u32("patch_size", cut.patch)
         .u32("frame_step", cut.frame_step)
         .u32("side", z.side())
-        .groups(grid((samples * per_sample * width).div_ceil(64)));
+        .groups(grid((samples * per_sample * width / each).div_ceil(64)));
     y
 }
 

@@ -4,7 +4,7 @@
 
 use super::check::Case;
 use super::{expect_shape, row_chunks};
-use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
+use crate::gpu::{HostNode, Recorder, Tensor, grid};
 
 /// A sequence to assemble.
 #[derive(Debug, Clone, Copy)]
@@ -34,25 +34,36 @@ struct Move {
 }
 
 impl Move {
-    fn fill<'a>(&self, dispatch: DispatchBuilder<'a>) -> DispatchBuilder<'a> {
+    /// Dispatches one invocation a channel of `rows` rows of y, or a group of four where channels come in fours.
+    fn dispatch(&self, rec: &mut Recorder, entry: &str, rows: usize, binds: &[(&str, Tensor)]) {
+        let wide = self.channels.is_multiple_of(4);
+        let channels = if wide { self.channels / 4 } else { self.channels };
+        let named = |name: &str| if wide { format!("{name}_wide") } else { name.to_owned() };
+        let mut dispatch = rec.dispatch("rows", &named(entry));
+        for (name, tensor) in binds {
+            let name = if *name == "position" { (*name).to_owned() } else { named(name) };
+            dispatch = dispatch.bind(&name, *tensor);
+        }
         dispatch
             .u32("samples", self.samples)
             .u32("count", self.count)
-            .u32("channels", self.channels)
+            .u32("channels", channels)
             .u32("from_len", self.from_len)
             .u32("from_start", self.from_start)
             .u32("to_len", self.to_len)
             .u32("to_start", self.to_start)
+            .groups(grid((rows * channels).div_ceil(64)));
     }
 
     fn record(&self, rec: &mut Recorder, x: Tensor, y: Tensor, table: Option<(Tensor, Tensor)>) {
-        let groups = grid((self.samples * self.count * self.channels).div_ceil(64));
-        let entry = if table.is_some() { "copy_positioned" } else { "copy" };
-        let mut dispatch = rec.dispatch("rows", entry).bind("x", x).bind("y", y);
-        if let Some((table, position)) = table {
-            dispatch = dispatch.bind("table", table).bind("position", position);
+        let rows = self.samples * self.count;
+        match table {
+            None => self.dispatch(rec, "copy", rows, &[("x", x), ("y", y)]),
+            Some((table, position)) => {
+                let binds = [("x", x), ("y", y), ("table", table), ("position", position)];
+                self.dispatch(rec, "copy_positioned", rows, &binds);
+            }
         }
-        self.fill(dispatch).groups(groups);
     }
 
     /// `to[b, to_start + k] = from[b, from_start + k] (+ table[position])`
@@ -167,8 +178,7 @@ pub fn slice(rec: &mut Recorder, x: Tensor, start: usize, count: usize) -> Tenso
             h.outputs[0].fill(0.0);
             m.twin(h.inputs[0], &mut h.outputs[0], None);
         });
-        let groups = grid((samples * len * channels).div_ceil(64));
-        m.fill(rec.dispatch("rows", "embed").bind("x", dy).bind("y", dx)).groups(groups);
+        m.dispatch(rec, "embed", samples * len, &[("x", dy), ("y", dx)]);
         rec.add_grad(x, dx);
     });
     y
