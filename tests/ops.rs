@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mvd::gpu::{AdapterChoice, Caps, EngineOptions, Gpu, Kernels};
+use mvd::bench::workloads;
+use mvd::gpu::{AdapterChoice, Caps, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Recorder, StepValues};
 use mvd::op::{cases, check::check};
 
 fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
@@ -46,5 +47,27 @@ fn whole_steps_agree_with_pytorch_whatever_the_kernels() {
         let gpu = Arc::new(Gpu::open(&choice).unwrap_or_else(|e| panic!("{e}")));
         let report = mvd::selftest::check_embedded(&gpu).unwrap();
         assert!(report.0.len() > 100 && report.failed() == 0, "{kernels:?}: {report}");
+    }
+}
+
+#[test]
+fn planned_memory_is_what_the_adapter_gives() {
+    for workload in workloads().iter().filter(|w| w.name != "small-from-base") {
+        for recompute in [false, true] {
+            let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env()).unwrap_or_else(|e| panic!("{e}")));
+            let mut rec = Recorder::new(gpu.caps().clone());
+            rec.set_recompute(recompute);
+            workload.record(&mut rec).unwrap();
+            let plan = Plan::new(rec);
+            let planned = plan.summary().total_bytes() as f64;
+            let before = gpu.allocated().unwrap();
+            let mut engine = Engine::new(&gpu, plan, &EngineOptions::default()).unwrap();
+            for phase in [Phase::Begin, Phase::Micro, Phase::Update] {
+                engine.run(phase, &StepValues::default()).unwrap();
+            }
+            engine.wait().unwrap();
+            let taken = (gpu.allocated().unwrap() - before) as f64;
+            assert!((taken / planned - 1.0).abs() < 0.05, "{}: {taken} bytes, planned {planned}", workload.name);
+        }
     }
 }

@@ -95,6 +95,35 @@ fn runs_repeat_to_the_bit_whatever_the_threads_and_after_kills() {
 }
 
 #[test]
+fn recomputed_activations_change_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    prepare(dir);
+    succeed(&mut distill(dir, "kept", "2"));
+    succeed(distill(dir, "recomputed", "2").arg("--recompute"));
+    assert_eq!(files(dir, "kept"), files(dir, "recomputed"));
+    // One micro-batch a step, as a classifier, and deep enough to be worth it.
+    let tune = |more: &[&str]| {
+        let mut command = mvd();
+        command.args(["finetune", "--size", "32,8,2", "--patch", "16", "--input-size", "64", "--frames", "8"]);
+        command.args(["--stride", "2", "--classes", "100", "--batch", "2", "--steps", "3", "--drop-path", "0.3"]);
+        command.args(more).arg("--data").arg(dir.join("set/list.txt"));
+        command
+    };
+    for (more, out) in [(&[][..], "tuned"), (&["--recompute"][..], "tuned again")] {
+        succeed(tune(more).arg("--out").arg(dir.join(out)));
+    }
+    let weights = |run: &str| std::fs::read(dir.join(run).join("checkpoints/step-3/weights.safetensors")).unwrap();
+    assert!(weights("tuned") == weights("tuned again"));
+    let text = succeed(&mut tune(&["--dry-run"]));
+    let number = |line: &str| -> f64 {
+        let line = text.lines().rfind(|l| l.contains(line)).unwrap();
+        line.split_whitespace().find_map(|word| word.parse().ok()).unwrap()
+    };
+    assert!(number("with --recompute:") < 0.8 * number("  total  ").max(number("activations as planned")), "{text}");
+}
+
+#[test]
 fn losses_fall_and_are_logged() {
     let dir = tempfile::tempdir().unwrap();
     prepare(dir.path());

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{AdapterArgs, Failure};
+use super::{AdapterArgs, Failure, train};
 use crate::config::{DataConfig, MaskRule, OptimConfig, SaveConfig};
 use crate::data::MaskKind;
-use crate::gpu::{Caps, Gpu, Plan, Recorder};
+use crate::gpu::Recorder;
 use crate::train::fit;
 
 /// Sets a field where its flag was given.
@@ -116,6 +116,9 @@ pub(super) struct OptimArgs {
     /// GiB that a step may be planned to take, for --accumulate auto.
     #[arg(long, default_value_t = 4.0)]
     memory: f64,
+    /// Keep no activations of blocks for the backward pass, but compute them again: less memory, more time; --dry-run shows both.
+    #[arg(long)]
+    recompute: bool,
     /// Passes over the set.
     #[arg(long)]
     epochs: Option<usize>,
@@ -148,6 +151,7 @@ impl OptimArgs {
         if let Some(Accumulate::Count(count)) = self.accumulate {
             c.accumulate = count;
         }
+        c.recompute |= self.recompute;
         set(&mut c.epochs, &self.epochs);
         set(&mut c.steps, &self.steps);
         set(&mut c.lr, &self.lr);
@@ -176,15 +180,10 @@ impl OptimArgs {
         if !self.is_auto() {
             return Ok(());
         }
-        let caps = match Gpu::open(&gpu.choice()) {
-            Ok(gpu) => gpu.caps().clone(),
-            Err(_) => Caps::webgpu_default(),
-        };
+        let (caps, _) = gpu.caps();
         let memory = (self.memory * f64::from(1 << 30)) as usize;
         *optim = fit::fit(optim, unit, memory, |optim| {
-            let mut rec = Recorder::new(caps.clone());
-            record(optim, &mut rec)?;
-            Ok::<_, Failure>(Plan::new(rec).summary().total_bytes())
+            Ok::<_, Failure>(train::planned(&caps, optim, &record)?.total_bytes())
         })?;
         println!("micro-batches of {}, {} a step", optim.batch, optim.accumulate);
         Ok(())
@@ -193,6 +192,9 @@ impl OptimArgs {
 
 #[derive(Args, Clone)]
 pub(super) struct RunArgs {
+    /// Print parameters, memory, dispatches and FLOPs of a step, and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Go on with this run directory, with its own config.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,

@@ -8,7 +8,7 @@ use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
-use crate::gpu::{Caps, Gpu, Plan, Recorder};
+use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::op::loss::LossKind;
 use crate::recipes;
@@ -23,9 +23,6 @@ pub(super) struct DistillArgs {
     /// Run directory to make.
     #[arg(long, default_value = "runs/distill")]
     out: PathBuf,
-    /// Print parameters, memory, dispatches and FLOPs of a step, and run nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Student: tiny, small, base, large, huge, or dim,depth,heads.
     #[arg(long, value_parser = size)]
     student: Option<Vit>,
@@ -88,7 +85,7 @@ impl DistillArgs {
     /// Nothing of the user's own was given: no data, teachers or recipe, nor is this a dry run of the published models.
     fn is_built_in(&self) -> bool {
         let given = [&self.data.data, &self.image_teacher, &self.video_teacher, &self.run.config];
-        !self.dry_run && self.run.recipe.is_none() && given.iter().all(|g| g.is_none())
+        !self.run.dry_run && self.run.recipe.is_none() && given.iter().all(|g| g.is_none())
     }
 
     /// What flags left out stand for: a recipe, at a batch that fits one GPU.
@@ -105,7 +102,7 @@ impl DistillArgs {
             // The recipe's decoders are as wide as its student; another student brings its own width.
             config.decoder = Vit { depth: 2, ..student };
         }
-        if !self.dry_run && !self.is_built_in() {
+        if !self.run.dry_run && !self.is_built_in() {
             config.image_teacher = config.image_teacher.filter(|_| self.image_teacher.is_some());
             config.video_teacher = config.video_teacher.filter(|_| self.video_teacher.is_some());
         }
@@ -150,17 +147,22 @@ impl DistillArgs {
             set(&mut t.patch, &self.image_teacher_patch);
         }
         let base = config.clone();
-        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| {
-            let arch = distill::arch(&DistillConfig { optim: optim.clone(), ..base.clone() })?;
-            arch.record(rec, groups::student).map(drop).map_err(Failure::from)
-        })?;
+        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| record(&base, optim, rec))?;
         Ok(config)
     }
 }
 
+/// Records a step of this optimiser.
+fn record(config: &DistillConfig, optim: &OptimConfig, rec: &mut Recorder) -> Result<(), Failure> {
+    let arch = distill::arch(&DistillConfig { optim: optim.clone(), ..config.clone() })?;
+    arch.record(rec, groups::student)?;
+    Ok(())
+}
+
 pub(super) fn run(args: &DistillArgs) -> Result<(), Failure> {
-    if args.dry_run {
-        return dry_run(args);
+    if args.run.dry_run {
+        let config = args.config()?;
+        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
     }
     let Session { dir, config, from } = train::open(&args.run, &args.out, || new(args))?;
     let gpu = args.gpu.open()?;
@@ -244,20 +246,4 @@ fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> 
         train::report("pretrain", |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
     }
     Ok(run.weights(Which::Newest)?)
-}
-
-fn dry_run(args: &DistillArgs) -> Result<(), Failure> {
-    let config = args.config()?;
-    let arch = distill::arch(&config)?;
-    let (caps, adapter) = match Gpu::open(&args.gpu.choice()) {
-        Ok(gpu) => (gpu.caps().clone(), gpu.describe()),
-        Err(_) => (Caps::webgpu_default(), "no adapter found: planned for WebGPU's default limits".to_owned()),
-    };
-    let mut rec = Recorder::new(caps);
-    arch.record(&mut rec, groups::student)?;
-    println!("{adapter}");
-    println!("{}", toml::to_string(&config)?);
-    println!("one step of {} clips, micro-batches of {}:", config.optim.total_batch(), config.optim.batch);
-    println!("{}", Plan::new(rec).summary());
-    Ok(())
 }

@@ -8,6 +8,7 @@ use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
 use crate::data::RandAugment;
+use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::recipes;
 use crate::train::finetune;
@@ -122,17 +123,24 @@ impl FinetuneArgs {
         set(&mut config.head_dropout, &self.head_dropout);
         set(&mut config.ema, &self.ema);
         let base = config.clone();
-        self.optim.fit(&mut config.optim, config.repeats, &self.gpu, |optim, rec| {
-            let config = FinetuneConfig { optim: optim.clone(), ..base.clone() };
-            let layers = LayerDecay { decay: config.layer_decay, depth: config.encoder.depth };
-            let recorded = finetune::arch(&config)?.record(rec, groups::classifier(layers));
-            recorded.map(drop).map_err(Failure::from)
-        })?;
+        self.optim.fit(&mut config.optim, config.repeats, &self.gpu, |optim, rec| record(&base, optim, rec))?;
         Ok(config)
     }
 }
 
+/// Records a step of this optimiser.
+fn record(config: &FinetuneConfig, optim: &OptimConfig, rec: &mut Recorder) -> Result<(), Failure> {
+    let config = FinetuneConfig { optim: optim.clone(), ..config.clone() };
+    let layers = LayerDecay { decay: config.layer_decay, depth: config.encoder.depth };
+    finetune::arch(&config)?.record(rec, groups::classifier(layers))?;
+    Ok(())
+}
+
 pub(super) fn run(args: &FinetuneArgs) -> Result<(), Failure> {
+    if args.run.dry_run {
+        let config = args.config()?;
+        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
+    }
     let Session { dir, config, from } = train::open(&args.run, &args.out, || {
         let config = args.config()?;
         if config.data.path.as_os_str().is_empty() {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::gpu::{AdapterChoice, Gpu, Kernels, list_adapters};
+use crate::gpu::{AdapterChoice, Caps, Gpu, Kernels, list_adapters};
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
@@ -104,6 +104,14 @@ impl AdapterArgs {
 
     fn open(&self) -> Result<Arc<Gpu>, Failure> {
         Ok(Arc::new(Gpu::open(&self.choice())?))
+    }
+
+    /// What to plan for, and its name: the adapter, or what every adapter can do where there is none.
+    fn caps(&self) -> (Caps, String) {
+        match Gpu::open(&self.choice()) {
+            Ok(gpu) => (gpu.caps().clone(), gpu.describe()),
+            Err(_) => (Caps::webgpu_default(), "no adapter found: planned for WebGPU's default limits".to_owned()),
+        }
     }
 }
 

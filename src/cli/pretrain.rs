@@ -7,6 +7,7 @@ use clap::Args;
 use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::{AdapterArgs, Failure, train};
 use crate::config::{OptimConfig, PretrainConfig, PretrainKind, size};
+use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::recipes;
 use crate::train::session::Session;
@@ -66,15 +67,23 @@ impl PretrainArgs {
         set(&mut config.encoder, &self.size);
         set(&mut config.decoder, &self.decoder);
         let base = config.clone();
-        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| {
-            let arch = pretrain::arch(&PretrainConfig { optim: optim.clone(), ..base.clone() })?;
-            arch.record(rec, groups::pixels).map(drop).map_err(Failure::from)
-        })?;
+        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| record(&base, optim, rec))?;
         Ok(config)
     }
 }
 
+/// Records a step of this optimiser.
+fn record(config: &PretrainConfig, optim: &OptimConfig, rec: &mut Recorder) -> Result<(), Failure> {
+    let arch = pretrain::arch(&PretrainConfig { optim: optim.clone(), ..config.clone() })?;
+    arch.record(rec, groups::pixels)?;
+    Ok(())
+}
+
 pub(super) fn run(args: &PretrainArgs) -> Result<(), Failure> {
+    if args.run.dry_run {
+        let config = args.config()?;
+        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
+    }
     let Session { dir, config, from } = train::open(&args.run, &args.out, || {
         let config = args.config()?;
         if config.data.path.as_os_str().is_empty() {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Failure;
 use super::args::RunArgs;
 use super::report::TrainBar;
-use crate::config::from_toml;
+use super::{AdapterArgs, Failure};
+use crate::config::{OptimConfig, from_toml};
+use crate::gpu::{Caps, Plan, PlanSummary, Recorder};
 use crate::recipes::Unknown;
 use crate::train::checkpoint::{RunDir, Which};
 use crate::train::session::{self, Session};
@@ -49,6 +50,41 @@ pub(super) fn open<C: Serialize + DeserializeOwned>(
         Some(path) => Session::resume(path)?,
         None => Session::create(out, new()?)?,
     })
+}
+
+/// What a step of this optimiser costs on an adapter of these capabilities.
+pub(super) fn planned(
+    caps: &Caps,
+    optim: &OptimConfig,
+    record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
+) -> Result<PlanSummary, Failure> {
+    let mut rec = Recorder::new(caps.clone());
+    rec.set_recompute(optim.recompute);
+    record(optim, &mut rec)?;
+    Ok(Plan::new(rec).summary())
+}
+
+/// Prints a config and what a step costs, and what it would with activations recomputed, or kept.
+pub(super) fn dry_run(
+    gpu: &AdapterArgs,
+    config: &impl Serialize,
+    optim: &OptimConfig,
+    record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (caps, adapter) = gpu.caps();
+    let summary = planned(&caps, optim, &record)?;
+    let other = planned(&caps, &OptimConfig { recompute: !optim.recompute, ..optim.clone() }, &record)?;
+    println!("{adapter}");
+    println!("{}", toml::to_string(config)?);
+    println!("one step of {} clips, micro-batches of {}:", optim.total_batch(), optim.batch);
+    println!("{summary}");
+    println!(
+        "{} --recompute: {:.1} MiB in total, {:.2} times the FLOPs",
+        if optim.recompute { "without" } else { "with" },
+        other.total_bytes() as f64 / f64::from(1 << 20),
+        other.flops / summary.flops
+    );
+    Ok(())
 }
 
 /// Trains under a progress bar and reports the end.

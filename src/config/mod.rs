@@ -125,6 +125,9 @@ pub struct OptimConfig {
     pub batch: usize,
     /// Micro-batches of a step.
     pub accumulate: usize,
+    /// Keep no activations of blocks for the backward pass, but compute them again.
+    #[serde(default)]
+    pub recompute: bool,
     /// Passes over the set.
     pub epochs: usize,
     /// Steps instead of passes; 0: by `epochs`.

@@ -46,7 +46,7 @@ impl Default for Sizes {
             train: 2000,
             test: 500,
             batch: 8,
-            steps: Steps { teacher: 1900, student: 1900, tuning: 2300 },
+            steps: Steps { teacher: 1900, student: 1900, tuning: 2500 },
             // Wide and shallow: at these step counts ahead of deeper encoders that cost the same.
             encoder: Vit { dim: 128, depth: 2, heads: 2, mlp_ratio: 4 },
             decoder: Vit { dim: 64, depth: 2, heads: 2, mlp_ratio: 4 },

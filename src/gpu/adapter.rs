@@ -222,6 +222,11 @@ impl Gpu {
         describe(&self.info)
     }
 
+    /// Bytes of the adapter's memory that buffers and textures hold, where the backend counts them.
+    pub fn allocated(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
     /// The loss of the device as an error, if it was lost.
     pub(super) fn check_lost(&self) -> Result<()> {
         match self.lost.lock().ok().and_then(|lost| lost.clone()) {

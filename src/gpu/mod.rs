@@ -15,6 +15,7 @@ mod recorder;
 mod reference;
 pub mod shader;
 mod slots;
+mod tape;
 mod tensor;
 mod timing;
 

@@ -1,10 +1,10 @@
 //! Recording: operations append nodes, dispatches and backward closures; nothing runs.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::dispatch::Dispatch;
 use super::images::Images;
+use super::tape::Tape;
 use super::tensor::{ALIGN_WORDS, Arena, Dtype, Home, Info, Param, ParamSet, Set, Tensor};
 use super::{Caps, StepValues};
 
@@ -56,8 +56,6 @@ pub(super) struct Node {
     pub commands: Vec<Command>,
 }
 
-type Backward = Box<dyn FnOnce(&mut Recorder, Tensor)>;
-
 /// Records one training step (or one forward pass) as nodes over handles.
 pub struct Recorder {
     caps: Caps,
@@ -66,11 +64,8 @@ pub struct Recorder {
     pub(super) sets: Vec<Set>,
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
     pub(super) images: Images,
-    tape: Vec<(Tensor, Backward)>,
-    grads: HashMap<Tensor, Tensor>,
+    pub(super) tape: Tape,
     phase: Phase,
-    micro_batches: Option<usize>,
-    shared: HashSet<Tensor>,
 }
 
 impl Recorder {
@@ -83,11 +78,8 @@ impl Recorder {
             sets: Vec::new(),
             constants: Vec::new(),
             images: Images::default(),
-            tape: Vec::new(),
-            grads: HashMap::new(),
+            tape: Tape::default(),
             phase: Phase::Micro,
-            micro_batches: None,
-            shared: HashSet::new(),
         }
     }
 
@@ -177,9 +169,9 @@ impl Recorder {
         self.tensors[tensor.0 as usize].needs_grad = true;
     }
 
-    /// Whether some trainable value flows into the tensor.
+    /// Whether some trainable value flows into the tensor, and the backward pass will want what is recorded now.
     pub fn needs_grad(&self, tensor: Tensor) -> bool {
-        self.tensors[tensor.0 as usize].needs_grad
+        !self.tape.passing && self.tensors[tensor.0 as usize].needs_grad
     }
 
     /// Shape of a tensor.
@@ -256,7 +248,7 @@ impl Recorder {
         self.tensors[weight.0 as usize].needs_grad = trainable;
         let grad = trainable.then(|| self.push(format!("d {name}"), shape, Dtype::F32, home(Arena::Grad)));
         if let Some(grad) = grad {
-            self.grads.insert(weight, grad);
+            self.tape.grads.insert(weight, grad);
         }
         self.sets[set.0].params.push(Param { parts, weight, grad, chunk, offset });
         weight
@@ -328,75 +320,6 @@ impl Recorder {
     pub fn forget_nodes(&mut self) {
         self.nodes.clear();
         self.images.0.clear();
-    }
-
-    // ---- tape
-
-    /// Pushes `y`'s backward if one of `inputs` needs a gradient; the closure gets the handle of `dy`.
-    pub fn tape(&mut self, inputs: &[Tensor], y: Tensor, backward: impl FnOnce(&mut Recorder, Tensor) + 'static) {
-        if inputs.iter().any(|&x| self.needs_grad(x)) {
-            self.require_grad(y);
-            self.tape.push((y, Box::new(backward)));
-        }
-    }
-
-    /// Where a parameter's gradient accumulates (`+=`), or none for a frozen one.
-    pub fn param_grad(&self, weight: Tensor) -> Option<Tensor> {
-        if self.needs_grad(weight) { self.grads.get(&weight).copied() } else { None }
-    }
-
-    /// States how many micro-batches a step will have; unknown if it is not.
-    pub fn set_micro_batches(&mut self, count: usize) {
-        self.micro_batches = Some(count);
-    }
-
-    /// Whether nothing was added to a parameter's gradient before, in this step: it may then be written instead. True once.
-    pub fn first_share(&mut self, grad: Tensor) -> bool {
-        self.shared.insert(grad) && self.micro_batches == Some(1)
-    }
-
-    /// The gradient recorded so far for a tensor.
-    pub fn grad(&self, tensor: Tensor) -> Option<Tensor> {
-        self.grads.get(&tensor).copied()
-    }
-
-    /// Takes the gradient recorded so far out, for an operation that adds its own share and puts the sum back.
-    pub fn take_grad(&mut self, tensor: Tensor) -> Option<Tensor> {
-        self.grads.remove(&tensor)
-    }
-
-    /// Gives a share of an activation's gradient; a second share is added to the first by a node of its own.
-    pub fn add_grad(&mut self, tensor: Tensor, share: Tensor) {
-        if !self.needs_grad(tensor) {
-            return;
-        }
-        let sum = match self.grads.remove(&tensor) {
-            None => share,
-            Some(before) => self.sum_of(before, share),
-        };
-        self.grads.insert(tensor, sum);
-    }
-
-    /// `a + b` as a node, without a gradient.
-    pub fn sum_of(&mut self, a: Tensor, b: Tensor) -> Tensor {
-        let shape = self.shape(a).to_vec();
-        let len = self.len(a);
-        let y = self.transient(format!("{} + {}", self.name(a), self.name(b)), &shape);
-        self.node("add", &[a, b], &[y], len as f64, |h| {
-            h.outputs[0] = h.inputs[0].iter().zip(h.inputs[1]).map(|(a, b)| a + b).collect();
-        });
-        let groups = grid(len.div_ceil(64));
-        self.dispatch("add", "forward").bind("a", a).bind("b", b).bind("y", y).u32("len", len).groups(groups);
-        y
-    }
-
-    /// Appends every backward of the tape, last first, starting from the gradients given by `add_grad`.
-    pub fn backward(&mut self) {
-        while let Some((y, backward)) = self.tape.pop() {
-            if let Some(dy) = self.grad(y) {
-                backward(self, dy);
-            }
-        }
     }
 }
 

@@ -62,14 +62,19 @@ impl Block {
     /// `x (B, N, C)` to `(B, N, C)`; `rate` is the block's stochastic depth.
     pub fn forward(&self, rec: &mut Recorder, x: Tensor, rate: f64, drops: &mut DropPaths) -> Tensor {
         let samples = rec.shape(x)[0];
+        let scales = [(); 2].map(|()| drops.branch(rec, samples, rate));
+        let learns = rec.needs_grad(x) || rec.needs_grad(self.qkv.weight);
+        let block = *self;
+        rec.checkpoint(x, learns, move |rec, x| block.branches(rec, x, scales))
+    }
+
+    fn branches(&self, rec: &mut Recorder, x: Tensor, scales: [Option<Tensor>; 2]) -> Tensor {
         let h = layer_norm::forward_operand(rec, x, &self.norm1, &self.qkv);
         let qkv = linear::forward(rec, h, &self.qkv);
         let h = attention::forward(rec, qkv, self.heads);
-        let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
-        let x = linear::forward_skip(rec, h, &self.proj, skip);
+        let x = linear::forward_skip(rec, h, &self.proj, Skip { x, scale: scales[0] });
         let h = layer_norm::forward_operand(rec, x, &self.norm2, &self.fc1);
-        let skip = Skip { x, scale: drops.branch(rec, samples, rate) };
-        linear::mlp(rec, h, [&self.fc1, &self.fc2], skip)
+        linear::mlp(rec, h, [&self.fc1, &self.fc2], Skip { x, scale: scales[1] })
     }
 }
 

@@ -165,7 +165,6 @@ impl ClassifierArch {
     /// A width that the position table cannot be split for.
     pub fn record_forward(&self, rec: &mut Recorder) -> Result<Forward> {
         rec.set_phase(Phase::Micro);
-        rec.set_micro_batches(self.accumulate);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let mut params = Self::params(rec, false);
         let net = Classifier::declare(rec, &mut params, self);

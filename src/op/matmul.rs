@@ -295,7 +295,8 @@ fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
             }
             h.outputs[0][at] = c;
         }
-    }    if let Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } = p.epilogue {
+    }
+    if let Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } = p.epilogue {
         for i in (0..p.m).filter(|i| !(from..to).contains(i)) {
             h.outputs[1][i] += (0..p.k).map(|k| a[i * a_row + k * a_k]).sum::<f64>();
         }

@@ -129,6 +129,7 @@ fn pretraining() -> OptimConfig {
     OptimConfig {
         batch: 1024,
         accumulate: 1,
+        recompute: false,
         epochs: 401,
         steps: 0,
         lr: 1.5e-4,

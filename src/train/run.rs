@@ -162,6 +162,7 @@ pub fn train(
     let (total, warmup) = steps(optim, loader.batches());
 
     let mut rec = Recorder::new(gpu.caps().clone());
+    rec.set_recompute(optim.recompute);
     let step = task.record(&mut rec)?;
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
