@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use mvd::bench::workloads;
-use mvd::gpu::{AdapterChoice, Caps, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Recorder, StepValues};
+use mvd::gpu::{AdapterChoice, Caps, Choices, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Recorder, StepValues};
 use mvd::op::{cases, check::check};
 
 fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
+    run_some(variant, options, |_| true);
+}
+
+fn run_some(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions, wanted: impl Fn(&str) -> bool) {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env()).unwrap_or_else(|e| panic!("{e}")));
     let caps = variant(gpu.caps());
     let mut failures = Vec::new();
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| wanted(&case.name)) {
         let outcome = check(&gpu, &caps, &case, options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert!(!outcome.nodes.is_empty(), "{}: nothing was compared", case.name);
         if !outcome.passed() {
@@ -33,6 +37,17 @@ fn portable_shaders_agree_with_their_twins() {
 #[test]
 fn shaders_that_read_buffers_agree_with_their_twins() {
     run(Caps::without_images, &EngineOptions::default());
+}
+
+#[test]
+fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
+    for kernel in ["matmul", "matmul_small", "matmul_subgroup"] {
+        let products = |name: &str| name.starts_with("linear") || name.starts_with("mlp");
+        let choices = Arc::new(Choices::everywhere(kernel));
+        // As on a GPU: several candidates.
+        let gpu = |caps: &Caps| Caps { choices: Arc::clone(&choices), software: false, ..caps.without_images() };
+        run_some(gpu, &EngineOptions::default(), products);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: flags into configs, errors into exit codes.
 
 mod args;
+mod autotune;
 mod bench;
 mod bench_data;
 mod bench_scaling;
@@ -23,12 +24,13 @@ mod synth;
 mod train;
 mod weights;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::gpu::{AdapterChoice, Caps, Gpu, Kernels, list_adapters};
+use crate::gpu::{AdapterChoice, Caps, Gpu, Kernels, list_adapters, store};
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
@@ -77,6 +79,8 @@ enum Command {
     Synth(synth::SynthArgs),
     /// Measure the GPU: its limits, operations and whole steps against them; or, `bench data`, a data set's loading.
     Bench(bench::BenchArgs),
+    /// Time the GPU's kernels at the sizes of `mvd bench`'s steps, and keep the choices; training does so by itself at its own sizes.
+    Autotune(autotune::AutotuneArgs),
     /// Check the GPU and its driver against CPU references.
     Selftest(selftest::SelftestArgs),
     /// List the adapters there are, in order of preference.
@@ -95,11 +99,27 @@ struct AdapterArgs {
     /// Kernels that may run.
     #[arg(long, value_enum, default_value_t, env = "MVD_KERNELS")]
     kernels: Kernels,
+    /// Choose kernels by what is known beforehand, and not by timing them on this adapter.
+    #[arg(long, env = "MVD_NO_AUTOTUNE")]
+    no_autotune: bool,
+    /// Folder of choices of kernels and of built pipelines [default: mvd in the system's cache folder].
+    #[arg(long, env = "MVD_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 impl AdapterArgs {
     fn choice(&self) -> AdapterChoice {
-        AdapterChoice { adapter: self.adapter.clone(), backend: self.backend.clone(), kernels: self.kernels }
+        AdapterChoice {
+            adapter: self.adapter.clone(),
+            backend: self.backend.clone(),
+            kernels: self.kernels,
+            cache: self.cache(),
+            autotune: !self.no_autotune,
+        }
+    }
+
+    fn cache(&self) -> Option<PathBuf> {
+        self.cache.clone().or_else(store::default_folder)
     }
 
     fn open(&self) -> Result<Arc<Gpu>, Failure> {
@@ -141,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => weights::convert(&args),
         Command::Init(args) => init::run(&args),
         Command::Synth(args) => synth::run(&args),
+        Command::Autotune(args) => autotune::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Adapters(args) => adapters(&args),

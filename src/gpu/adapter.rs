@@ -1,10 +1,13 @@
 //! Finding and opening an adapter.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::choices::Choices;
 use super::compile::{Kernel, PipelineKey};
 use super::error::{Error, Result};
+use super::store::Store;
 use super::tensor::ALIGN_WORDS;
 
 /// Which kernels may run.
@@ -28,13 +31,18 @@ pub struct AdapterChoice {
     pub backend: Option<String>,
     /// Kernels that may run.
     pub kernels: Kernels,
+    /// Where choices of kernels and built pipelines are kept; none keeps nothing.
+    pub cache: Option<PathBuf>,
+    /// Whether kernels are chosen by timing: what was found before is used, and training times its own shapes first, but on
+    /// CPUs, where the fastest kernels are known.
+    pub autotune: bool,
 }
 
 impl AdapterChoice {
-    /// The choice that `MVD_ADAPTER` and `MVD_BACKEND` state, with the fastest kernels.
+    /// The choice that `MVD_ADAPTER` and `MVD_BACKEND` state, with the fastest kernels as far as that is known beforehand.
     pub fn from_env() -> Self {
         let [adapter, backend] = ["MVD_ADAPTER", "MVD_BACKEND"].map(|name| std::env::var(name).ok());
-        AdapterChoice { adapter, backend, kernels: Kernels::default() }
+        AdapterChoice { adapter, backend, ..AdapterChoice::default() }
     }
 }
 
@@ -51,6 +59,8 @@ pub struct Caps {
     pub software: bool,
     /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
     pub images: Option<usize>,
+    /// Kernels that were found to be fastest.
+    pub choices: Arc<Choices>,
 }
 
 impl Caps {
@@ -63,6 +73,7 @@ impl Caps {
             subgroup: None,
             software: false,
             images: None,
+            choices: Arc::default(),
         }
     }
 
@@ -98,6 +109,10 @@ pub struct Gpu {
     pub(super) lost: Arc<Mutex<Option<String>>>,
     /// Every kernel built so far.
     pub(super) kernels: Mutex<HashMap<PipelineKey, Kernel>>,
+    pub(super) store: Option<Store>,
+    /// The driver's own, where it can be kept.
+    pub(super) pipelines: Option<wgpu::PipelineCache>,
+    autotune: bool,
     caps: Caps,
 }
 
@@ -164,10 +179,10 @@ impl Gpu {
                 })?
             }
         };
-        Self::open_adapter(&found.swap_remove(index), choice.kernels)
+        Self::open_adapter(&found.swap_remove(index), choice)
     }
 
-    fn open_adapter(adapter: &wgpu::Adapter, kernels: Kernels) -> Result<Gpu> {
+    fn open_adapter(adapter: &wgpu::Adapter, choice: &AdapterChoice) -> Result<Gpu> {
         let info = adapter.get_info();
         let limits = adapter.limits();
         let wanted = wgpu::Features::SUBGROUP
@@ -196,6 +211,14 @@ impl Gpu {
         let readable = image.allowed_usages.contains(wgpu::TextureUsages::STORAGE_BINDING)
             && image.flags.contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
         let software = info.device_type == wgpu::DeviceType::Cpu;
+        let store = choice.cache.as_deref().map(|folder| Store::new(folder, &describe(&info)));
+        let pipelines = store.as_ref().filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE)).map(|store| {
+            let data = store.built();
+            let label = Some("mvd");
+            let descriptor = wgpu::PipelineCacheDescriptor { label, data: data.as_deref(), fallback: true };
+            // SAFETY: the data is what the same call gave for this adapter and driver, whole by its checksum.
+            unsafe { device.create_pipeline_cache(&descriptor) }
+        });
         let caps = Caps {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
@@ -203,18 +226,28 @@ impl Gpu {
             software,
             // Textures pay where a buffer read costs far more than a texture read: on software adapters.
             images: (software && readable).then_some(limits.max_texture_dimension_2d as usize),
+            choices: store
+                .as_ref()
+                .filter(|_| choice.autotune)
+                .map_or_else(Arc::default, |store| Arc::new(store.choices())),
         };
-        let caps = match kernels {
+        let caps = match choice.kernels {
             Kernels::Fastest => caps,
             Kernels::Buffers => caps.without_images(),
             Kernels::Portable => caps.portable(),
         };
-        Ok(Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), caps })
+        let autotune = choice.autotune && !software;
+        Ok(Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), store, pipelines, autotune, caps })
     }
 
     /// What recordings for this adapter may rely on.
     pub fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    /// Whether training should time kernels first.
+    pub fn autotunes(&self) -> bool {
+        self.autotune
     }
 
     /// Name, backend, type and driver in one line.

@@ -279,12 +279,16 @@ pub(super) fn pipelines(gpu: &Gpu, plan: &Plan, options: &EngineOptions) -> Resu
                     constants: &dispatch.constants,
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: gpu.pipelines.as_ref(),
             });
             (key(dispatch, options), Kernel { pipeline, layout: bind_layout })
         })
     };
     kernels.extend(distinct.par_iter().map(build).collect::<Result<HashMap<_, _>>>()?);
+    let store = gpu.store.as_ref().filter(|_| !distinct.is_empty());
+    if let Some((store, data)) = store.zip(gpu.pipelines.as_ref().and_then(|cache| cache.get_data())) {
+        store.keep_built(&data);
+    }
     if let Ok(mut shared) = gpu.kernels.lock() {
         shared.clone_from(&kernels);
     }

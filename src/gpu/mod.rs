@@ -5,6 +5,7 @@
 //! groups). Running a step then only writes inputs and a small uniform, and submits.
 
 mod adapter;
+mod choices;
 mod compile;
 mod dispatch;
 mod engine;
@@ -15,11 +16,14 @@ mod recorder;
 mod reference;
 pub mod shader;
 mod slots;
+pub mod store;
 mod tape;
 mod tensor;
 mod timing;
+mod tune;
 
 pub use adapter::{AdapterChoice, Caps, Gpu, Kernels, list_adapters};
+pub use choices::Choices;
 pub use dispatch::DispatchBuilder;
 pub use engine::{Engine, EngineOptions, NamedValues, NodeError};
 pub use error::{Error, Result};
@@ -28,6 +32,7 @@ pub use recorder::{HostNode, Phase, Recorder, Twin, grid};
 pub use reference::Values;
 pub use tensor::{ALIGN_WORDS, Arena, Dtype, Param, ParamSet, Tensor};
 pub use timing::NodeTime;
+pub use tune::tune;
 
 /// The scalars of one step; the uniform `step` of the shaders that import it.
 #[repr(C)]

@@ -1,7 +1,9 @@
 //! Recording: operations append nodes, dispatches and backward closures; nothing runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::choices::Question;
 use super::dispatch::Dispatch;
 use super::images::Images;
 use super::tape::Tape;
@@ -65,6 +67,7 @@ pub struct Recorder {
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
     pub(super) images: Images,
     pub(super) tape: Tape,
+    pub(super) questions: BTreeMap<String, Question>,
     phase: Phase,
 }
 
@@ -79,6 +82,7 @@ impl Recorder {
             constants: Vec::new(),
             images: Images::default(),
             tape: Tape::default(),
+            questions: BTreeMap::new(),
             phase: Phase::Micro,
         }
     }

@@ -3,7 +3,7 @@
 //! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K).
 
 use super::gelu;
-use crate::gpu::{Caps, DispatchBuilder, HostNode, Recorder, Tensor};
+use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor};
 
 /// How A and B are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +85,8 @@ pub struct Product {
 enum Family {
     /// Tiles in workgroup memory, any size, any adapter.
     Tile,
+    /// Smaller ones.
+    SmallTile,
     /// Tiles in the registers of a subgroup of 8 lanes, rows read four numbers at a time.
     Subgroup,
     /// The same with operands in textures.
@@ -98,15 +100,22 @@ impl Family {
     fn shader(self) -> &'static str {
         match self {
             Family::Tile => "matmul",
+            Family::SmallTile => "matmul_small",
             Family::Subgroup => "matmul_subgroup",
             Family::Image => "matmul_image",
         }
+    }
+
+    /// Whether its tiles are in workgroup memory.
+    fn tiles(self) -> bool {
+        matches!(self, Family::Tile | Family::SmallTile)
     }
 
     /// Rows and columns of C that a workgroup computes.
     fn tile(self) -> (usize, usize) {
         match self {
             Family::Tile => (64, 64),
+            Family::SmallTile => (32, 32),
             Family::Subgroup | Family::Image => (32, 4 * SUBGROUP),
         }
     }
@@ -118,27 +127,72 @@ impl Product {
         caps.subgroup == Some(SUBGROUP as u32) && self.n.is_multiple_of(4) && read.is_multiple_of(4)
     }
 
-    /// The fastest kernel that can take it.
-    fn family(&self, rec: &Recorder) -> Family {
+    /// The kernels that can take it, by what is known beforehand the fastest first.
+    fn candidates(&self, rec: &Recorder) -> Vec<Family> {
         let images = match self.epilogue {
             Epilogue::Skip { skip, .. } => rec.suits_image(skip),
             Epilogue::Gelu { saved, .. } => [self.c].into_iter().chain(saved).all(|t| rec.is_image(t)),
             Epilogue::GeluGradient(before) => [self.c, before].iter().all(|&t| rec.is_image(t)),
             Epilogue::Store | Epilogue::Weight { .. } | Epilogue::Bias(_) => true,
         };
-        if !self.suits_subgroups(rec.caps()) {
-            Family::Tile
-        } else if images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
-            Family::Image
+        let registers = self.suits_subgroups(rec.caps());
+        if registers && images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
+            // Operands that are textures already can be read by no other, and elsewhere it is five times as fast.
+            vec![Family::Image]
+        } else if registers && rec.caps().software {
+            vec![Family::Subgroup]
+        } else if registers {
+            vec![Family::Subgroup, Family::Tile, Family::SmallTile]
         } else {
-            Family::Subgroup
+            vec![Family::Tile, Family::SmallTile]
         }
+    }
+
+    /// What its kernel depends on.
+    fn question(&self) -> String {
+        let Product { layout, m, n, k, .. } = *self;
+        let end = match self.epilogue {
+            Epilogue::Weight { first: true, .. } => "plain",
+            Epilogue::Weight { first: false, .. } => "accumulate",
+            _ => self.epilogue.entry(),
+        };
+        format!("product {layout:?} {m}x{k}x{n} {end}")
+    }
+
+    fn chosen(candidates: &[Family], kernel: &str) -> Family {
+        candidates.iter().copied().find(|family| family.shader() == kernel).unwrap_or(candidates[0])
+    }
+
+    /// The kernel it will take.
+    fn family(&self, rec: &Recorder) -> Family {
+        let candidates = self.candidates(rec);
+        let names: Vec<&str> = candidates.iter().map(|family| family.shader()).collect();
+        Self::chosen(&candidates, rec.choice(&self.question(), &names))
+    }
+
+    /// Records the same product of inputs, `samples` of them scaled apart.
+    fn alone(&self, rec: &mut Recorder, samples: usize) {
+        let Product { m, n, k, .. } = *self;
+        let mut input = |name: &str, shape: &[usize]| rec.input(name, shape, Dtype::F32);
+        let (a, b, bias, square) =
+            (input("a", &[m * k]), input("b", &[k * n]), input("bias", &[n]), input("x", &[m, n]));
+        let scales = input("scale", &[samples]);
+        let (c, saves) = (rec.transient("c", &[m, n]), rec.transient("saved", &[m, n]));
+        let epilogue = match self.epilogue {
+            Epilogue::Store => Epilogue::Store,
+            Epilogue::Weight { first, .. } => Epilogue::Weight { first, totals: None },
+            Epilogue::Bias(_) => Epilogue::Bias(bias),
+            Epilogue::Gelu { saved, .. } => Epilogue::Gelu { bias, saved: saved.map(|_| saves) },
+            Epilogue::Skip { scale, .. } => Epilogue::Skip { bias, skip: square, scale: scale.map(|_| scales) },
+            Epilogue::GeluGradient(_) => Epilogue::GeluGradient(square),
+        };
+        record(rec, "product", Product { a, b, c, epilogue, ..*self });
     }
 
     /// Whether `Epilogue::Weight` can make these column sums on the way.
     pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
         let (from, to) = totals.left;
-        self.family(rec) != Family::Tile && from.is_multiple_of(4) && to.is_multiple_of(4)
+        !self.family(rec).tiles() && from.is_multiple_of(4) && to.is_multiple_of(4)
     }
 
     /// `((row, k), (k, column))` strides of A and B.
@@ -223,20 +277,20 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     assert_eq!(rec.len(p.a), p.m * p.k, "{name}: size of {}", rec.name(p.a));
     assert_eq!(rec.len(p.b), p.k * p.n, "{name}: size of {}", rec.name(p.b));
     assert_eq!(rec.len(p.c), p.m * p.n, "{name}: size of {}", rec.name(p.c));
-    let family = p.family(rec);
-    let [a, b] = match family {
-        Family::Image => [rec.image(p.a), rec.image(p.b)],
-        Family::Tile | Family::Subgroup => [p.a, p.b],
+    let per_sample = match p.epilogue {
+        Epilogue::Skip { scale: Some(scale), .. } => p.m / rec.len(scale),
+        _ => p.m,
     };
+    let candidates = p.candidates(rec);
+    let names: Vec<&str> = candidates.iter().map(|family| family.shader()).collect();
+    let kernel = rec.choose(p.question(), &names, move |rec| p.alone(rec, p.m / per_sample));
+    let family = Product::chosen(&candidates, kernel);
+    let [a, b] = if family == Family::Image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
     let extra = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(extra.iter().map(|(_, t)| *t)).collect();
     let beside = p.epilogue.outputs();
     let outputs: Vec<Tensor> = [p.c].into_iter().chain(beside.map(|(_, t)| t)).collect();
     let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64 + p.epilogue.flops() * (p.m * p.n) as f64;
-    let per_sample = match p.epilogue {
-        Epilogue::Skip { scale: Some(scale), .. } => p.m / rec.len(scale),
-        _ => p.m,
-    };
     // Read from a texture, as the operands are; layer norm has mostly made one of it.
     let skip = match p.epilogue {
         Epilogue::Skip { skip, .. } if family == Family::Image => Some(rec.image(skip)),
@@ -244,7 +298,7 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     };
     rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
     let c = match p.epilogue {
-        Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) if family != Family::Tile => "hidden",
+        Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) if !family.tiles() => "hidden",
         _ if rec.is_image(p.c) => panic!("{name}: {} is an image", rec.name(p.c)),
         _ => "c",
     };

@@ -14,7 +14,9 @@ use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
 use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position, Shard};
-use crate::gpu::{Arena, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{
+    Arena, Caps, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues, tune,
+};
 use crate::model::step::Step;
 use crate::op::scalars;
 use crate::weights::{self, HostTensor, Import, Tensors};
@@ -161,9 +163,25 @@ pub fn train(
     let mut loader = Loader::new(Arc::clone(&set), config);
     let (total, warmup) = steps(optim, loader.batches());
 
-    let mut rec = Recorder::new(gpu.caps().clone());
-    rec.set_recompute(optim.recompute);
-    let step = task.record(&mut rec)?;
+    let mut record = |caps: Caps| {
+        let mut rec = Recorder::new(caps);
+        rec.set_recompute(optim.recompute);
+        let step = task.record(&mut rec)?;
+        Ok::<_, Error>((rec, step))
+    };
+    let (mut rec, mut step) = record(gpu.caps().clone())?;
+    if gpu.autotunes() {
+        let mut told = |_: &str, _: &_, done, of| {
+            if done == 1 {
+                reporter.note(&format!(
+                    "timing the kernels of {of} operations, once for this adapter; --no-autotune spares it"
+                ));
+            }
+        };
+        if let Some(caps) = tune(gpu, &rec, &mut told)? {
+            (rec, step) = record(caps)?;
+        }
+    }
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
     match from {

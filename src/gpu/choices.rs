@@ -1,0 +1,69 @@
+//! Which of several kernels an operation takes: the first that can, or the fastest where that was measured.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::recorder::Recorder;
+
+/// The kernels that were found to be fastest, by question.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choices {
+    kernels: BTreeMap<String, String>,
+    everywhere: Option<String>,
+}
+
+impl Choices {
+    /// This kernel wherever it is a candidate.
+    pub fn everywhere(kernel: &str) -> Self {
+        Choices { everywhere: Some(kernel.to_owned()), ..Self::default() }
+    }
+
+    pub(super) fn insert(&mut self, question: String, kernel: String) {
+        self.kernels.insert(question, kernel);
+    }
+
+    pub(super) fn knows(&self, question: &str) -> bool {
+        self.kernels.contains_key(question)
+    }
+
+    /// The candidate that was chosen, else the first.
+    fn of(&self, question: &str, candidates: &[&'static str]) -> Option<&'static str> {
+        let chosen = self.everywhere.as_ref().or_else(|| self.kernels.get(question));
+        let found = candidates.iter().find(|candidate| chosen.is_some_and(|chosen| chosen == **candidate));
+        found.or(candidates.first()).copied()
+    }
+}
+
+/// An operation at one size for which there are several kernels.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub candidates: Vec<&'static str>,
+    /// Records the operation alone, of inputs.
+    pub alone: Arc<dyn Fn(&mut Recorder)>,
+}
+
+impl Recorder {
+    /// The kernel to take of `candidates`, preferred first, for an operation that `question` names with its sizes.
+    ///
+    /// # Panics
+    /// If there is no candidate: a mistake in an operation.
+    pub fn choice(&self, question: &str, candidates: &[&'static str]) -> &'static str {
+        let found = self.caps().choices.of(question, candidates);
+        found.unwrap_or_else(|| panic!("{question}: no kernel"))
+    }
+
+    /// The same; notes how to time the operation alone, for the adapter to be tuned to it.
+    pub fn choose(
+        &mut self,
+        question: String,
+        candidates: &[&'static str],
+        alone: impl Fn(&mut Recorder) + 'static,
+    ) -> &'static str {
+        let chosen = self.choice(&question, candidates);
+        if candidates.len() > 1 {
+            let noted = Question { candidates: candidates.to_vec(), alone: Arc::new(alone) };
+            self.questions.entry(question).or_insert(noted);
+        }
+        chosen
+    }
+}
