@@ -17,6 +17,9 @@ pub(super) struct BenchDataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// What `mvd check-data --index` wrote of the set.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Clips to draw.
     #[arg(long, default_value_t = 200)]
     clips: usize,
@@ -38,7 +41,7 @@ pub(super) struct BenchDataArgs {
 }
 
 pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
-    let set = Dataset::open(&args.data, args.root.as_deref())?;
+    let set = Dataset::open(&args.data, args.root.as_deref())?.with_index(args.index.as_deref())?;
     for (flag, value) in [("--clips", args.clips), ("--frames", args.frames), ("--stride", args.stride)] {
         if value == 0 {
             return Err(format!("{flag}: expected at least 1, got 0").into());
@@ -56,7 +59,7 @@ pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(threads).max(1);
     let bar = report::bar(args.clips, "clips");
     let Stages { decode, crop, augment, elapsed, clips, bad } =
-        measure(&set.items, &config, args.clips, threads, &|| bar.inc(1));
+        measure(&set, &config, args.clips, threads, &|| bar.inc(1));
     bar.finish_and_clear();
     if clips == 0 {
         return Err(format!("none of the {bad} videos drawn could be read").into());

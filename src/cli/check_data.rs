@@ -19,7 +19,7 @@ pub(super) struct CheckDataArgs {
     /// Write a list of what can be read.
     #[arg(long, value_name = "OUT")]
     clean: Option<PathBuf>,
-    /// Write an index, with which `--index` of the training commands spares looking at files again.
+    /// Write an index, with which `--index` of other commands spares looking at files again.
     #[arg(long, value_name = "OUT")]
     index: Option<PathBuf>,
     /// How much of each video is decoded.

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use fast_image_resize::Resizer;
 
 use super::augment::RandAugment;
+use super::dataset::Dataset;
 use super::error::Result;
-use super::index::Index;
-use super::items::Items;
 use super::rng;
 use super::sample::{ClipConfig, Taken, View};
 
@@ -32,7 +31,7 @@ pub struct Stages {
 
 /// Draws `count` clips from random places of a set, with and without the augmentation of `config`.
 pub fn measure(
-    items: &Items,
+    set: &Dataset,
     config: &ClipConfig,
     count: usize,
     threads: usize,
@@ -49,7 +48,7 @@ pub fn measure(
                     if index >= count {
                         break;
                     }
-                    match one(items, config, index, &mut resizer, &mut own) {
+                    match one(set, config, index, &mut resizer, &mut own) {
                         Ok(()) => own.clips += 1,
                         Err(error) => {
                             log::warn!("{error}");
@@ -71,10 +70,10 @@ pub fn measure(
     Stages { elapsed: clock.elapsed(), ..sum }
 }
 
-fn one(items: &Items, config: &ClipConfig, index: usize, resizer: &mut Resizer, own: &mut Stages) -> Result<()> {
+fn one(set: &Dataset, config: &ClipConfig, index: usize, resizer: &mut Resizer, own: &mut Stages) -> Result<()> {
     use rand::RngExt;
     let mut rng = rng(0, 0, index, 7);
-    let item = items.at(rng.random_range(0..items.len()));
+    let item = set.items.at(rng.random_range(0..set.items.len()));
     let plain = match config.view {
         View::Training { segments, crop_min, flip, erasing, .. } => {
             View::Training { segments, crop_min, augment: RandAugment::NONE, jitter: 0.0, flip, erasing }
@@ -82,7 +81,7 @@ fn one(items: &Items, config: &ClipConfig, index: usize, resizer: &mut Resizer, 
         other => other,
     };
     let clock = Instant::now();
-    let taken = Taken::decode(&item, &[*config], &Index::default(), &mut rng)?;
+    let taken = Taken::decode(&item, &[*config], &set.index, &mut rng)?;
     let decoded = clock.elapsed();
     taken.cut(0, &ClipConfig { view: plain, ..*config }, resizer, &mut rng)?;
     let cropped = clock.elapsed();

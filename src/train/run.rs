@@ -13,7 +13,7 @@ use super::log::{self, RunLog, StepRecord, Validation};
 use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position, Shard};
+use crate::data::{self, Batch, ClipConfig, Loader, LoaderConfig, MaskConfig, Position, Shard};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues};
 use crate::model::step::Step;
 use crate::op::scalars;
@@ -139,11 +139,7 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let Job { data, optim, save, seed, .. } = *job;
-    let mut set = Dataset::open(&data.path, root(data))?;
-    if !data.index.as_os_str().is_empty() {
-        set.index = Index::read(&data.index)?;
-    }
-    let set = Arc::new(set);
+    let set = Arc::new(data.open(&data.path)?);
     if let Some(mix) = &job.mix {
         set.expect_labels(mix.classes)?;
     }
@@ -231,11 +227,6 @@ fn best(run: &RunDir) -> std::io::Result<f64> {
     let all: Vec<Validation> = log::read(&run.path().join("validation.jsonl"))?;
     let scores = all.iter().flat_map(|v| &v.values).filter(|(name, _)| name.trim_start_matches(AVERAGED) == SCORE);
     Ok(scores.map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max))
-}
-
-/// Where a list's relative paths start, if not at the list's folder.
-pub(super) fn root(data: &DataConfig) -> Option<&Path> {
-    (!data.root.as_os_str().is_empty()).then_some(data.root.as_path())
 }
 
 fn log_error(run: &RunDir, source: std::io::Error) -> Error {
