@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::threads;
 use super::{Failure, report};
 use crate::data::bench::{Stages, measure};
-use crate::data::{ClipConfig, Dataset, RandAugment, View};
+use crate::data::{ClipConfig, Dataset, RandAugment, Training, View};
 
 #[derive(Args)]
 pub(super) struct BenchDataArgs {
@@ -47,14 +47,7 @@ pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
             return Err(format!("{flag}: expected at least 1, got 0").into());
         }
     }
-    let view = View::Training {
-        segments: false,
-        crop_min: 0.08,
-        augment: args.augment,
-        jitter: 0.0,
-        flip: true,
-        erasing: 0.0,
-    };
+    let view = View::Training(Training { augment: args.augment, flip: true, ..Training::crops(0.08) });
     let config = ClipConfig::new(args.frames, args.stride, args.input_size, view);
     let threads = args.threads.unwrap_or_else(threads).max(1);
     let bar = report::bar(args.clips, "clips");

@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
-use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use crate::data::{ClipConfig, Index, Item, Items, View};
+use crate::data::{ClipConfig, Cutter, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
 use crate::weights::{self, Import, Spec, Tensors};
@@ -257,7 +256,7 @@ fn clips(item: &Item, index: &Index, views: &Views) -> Vec<Option<Vec<u8>>> {
     let configs: Vec<ClipConfig> = (0..clips * crops).map(config).collect();
     // Tests draw nothing at random.
     let mut rng = data::rng(0, 0, 0, 0);
-    match data::draw_all(item, &configs, index, &mut Resizer::new(), &mut rng) {
+    match data::draw_all(item, &configs, index, &mut Cutter::default(), &mut rng) {
         Ok(clips) => clips.into_iter().map(|clip| Some(clip.frames)).collect(),
         Err(error) => {
             log::warn!("not counted: {error}");
@@ -281,7 +280,7 @@ mod tests {
             let view = View::Test { segments: false, clip: index / 3, clips: 3, crop: index % 3, crops: 3 };
             let config = ClipConfig::new(4, 3, 32, view);
             let alone =
-                data::draw_all(&item, &[config], &none, &mut Resizer::new(), &mut data::rng(0, 0, 0, 0)).unwrap();
+                data::draw_all(&item, &[config], &none, &mut Cutter::default(), &mut data::rng(0, 0, 0, 0)).unwrap();
             assert_eq!(clip.as_ref(), Some(&alone[0].frames), "view {index}");
             assert!(all[..index].iter().all(|other| other != clip), "view {index} is another's");
         }

@@ -9,7 +9,7 @@ use super::groups::{self, LayerDecay};
 use super::run::{self, Job, Outcome, Reporter, Task};
 use crate::config::{FinetuneConfig, Sampling};
 use crate::data::mix::MixConfig;
-use crate::data::{ClipConfig, Dataset, View};
+use crate::data::{ClipConfig, Dataset, Training, View};
 use crate::eval::{Evaluator, Score, Views};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
@@ -122,7 +122,8 @@ pub fn train(
         Some((set, Evaluator::new(gpu, &arch)?))
     };
     let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
-    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, augment, jitter, flip, erasing };
+    let segments = sampling == Sampling::Segment;
+    let view = View::Training(Training { segments, crop_min, augment, jitter, flip, erasing });
     let data = &config.data;
     let job = Job {
         data,

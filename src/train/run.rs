@@ -108,6 +108,7 @@ struct Run<'a> {
     decay: Schedule,
     log: RunLog,
     run: &'a RunDir,
+    batch: Batch,
     /// Steps submitted whose losses were not yet read.
     pending: VecDeque<StepRecord>,
     last: Option<StepRecord>,
@@ -188,6 +189,7 @@ pub fn train(
         decay: Schedule { base: optim.weight_decay, end: optim.weight_decay_end, warmup: 0, total },
         log,
         run,
+        batch: Batch::default(),
         pending: VecDeque::new(),
         last: None,
         best,
@@ -289,9 +291,9 @@ impl Run<'_> {
         self.engine.run(Phase::Begin, &values)?;
         let mut next = position;
         for micro in 0..optim.accumulate {
-            let batch = loader.next_batch()?;
-            next = batch.next;
-            self.feed(batch, index, micro)?;
+            loader.next_batch(&mut self.batch)?;
+            next = self.batch.next;
+            self.feed(index, micro)?;
             self.engine.run(Phase::Micro, &values)?;
         }
         self.engine.run(Phase::Update, &values)?;
@@ -308,12 +310,12 @@ impl Run<'_> {
         Ok(next)
     }
 
-    fn feed(&self, mut batch: Batch, index: usize, micro: usize) -> Result<(), Error> {
-        let (engine, step) = (&self.engine, &self.step);
+    fn feed(&mut self, index: usize, micro: usize) -> Result<(), Error> {
+        let Run { engine, step, batch, job, .. } = self;
         // Streams of 0, 1, ... belong to the loader.
-        let stream = |purpose| data::rng(self.job.seed, index, micro, purpose);
-        if let (Some(labels), Some(mix)) = (step.labels, &self.job.mix) {
-            let soft = mix.apply(&mut batch.frames, &batch.labels, self.job.clip.size, &mut stream(999));
+        let stream = |purpose| data::rng(job.seed, index, micro, purpose);
+        if let (Some(labels), Some(mix)) = (step.labels, &job.mix) {
+            let soft = mix.apply(&mut batch.frames, &batch.labels, job.clip.size, &mut stream(999));
             engine.write(labels, &soft)?;
         }
         engine.write_bytes(step.frames, &batch.frames)?;
