@@ -1,8 +1,9 @@
-//! What the loader allocates: after the first batches no buffer of a clip's size or more, whatever is drawn.
+//! What the loader takes: after the first batches it allocates no buffer of a clip's size or more, and memory stays flat.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use mvd::data::{Batch, ClipConfig, Dataset, Loader, LoaderConfig, Position, Shard, Training, View};
 
@@ -47,9 +48,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The only test here: others beside it would be counted too.
+/// One test at a time: another beside it would be measured too.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_loader_reuses_its_buffers() {
+    let _alone = ALONE.lock();
     let dir = tempfile::tempdir().unwrap();
     for video in 0..7 {
         let folder = dir.path().join(format!("v{video}"));
@@ -88,4 +92,49 @@ fn the_loader_reuses_its_buffers() {
             assert_eq!(draw(40), 0, "{threads} threads, {view:?}: large allocations after the first 8 batches");
         }
     }
+}
+
+/// Memory in use, in bytes.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// Samples of real files, one after the other: memory is as much at the end as after a tenth. `MVD_SAMPLES` draws more.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_stays_flat() {
+    let _alone = ALONE.lock();
+    let samples: usize = std::env::var("MVD_SAMPLES").map_or(2000, |n| n.parse().unwrap());
+    let (dir, clips) = (tempfile::tempdir().unwrap(), Path::new("assets/clips"));
+    let names = ["high_bframes.mp4", "baseline.mp4", "fragmented.mp4", "vp9.webm"];
+    let mut list = String::new();
+    for i in 0..400 {
+        let name = format!("{i}_{}", names[i % 4]);
+        std::fs::hard_link(clips.join(names[i % 4]), dir.path().join(&name))
+            .or_else(|_| std::fs::copy(clips.join(names[i % 4]), dir.path().join(&name)).map(drop))
+            .unwrap();
+        list += &format!("{name} {}\n", i % 4);
+    }
+    std::fs::write(dir.path().join("list.txt"), list).unwrap();
+    let set = Arc::new(Dataset::open(&dir.path().join("list.txt"), None).unwrap());
+    let view = View::Training(Training { flip: true, erasing: 0.25, ..Training::crops(0.08) });
+    let (batch, clip) = (8, ClipConfig::new(4, 2, 32, view));
+    let (start, shard) = (Position::default(), Shard::WHOLE);
+    let config = LoaderConfig { clip, mask: None, batch, seed: 1, threads: 2, max_bad: 0.0, start, shard };
+    let mut loader = Loader::new(set, config);
+    let (steps, mut early, mut out) = (samples / batch, 0, Batch::default());
+    for step in 0..steps {
+        loader.next_batch(&mut out).unwrap();
+        assert_eq!(out.labels.len(), batch);
+        if step == steps / 10 {
+            early = resident();
+        }
+        if samples > 20_000 && step % (steps / 20) == 0 {
+            eprintln!("{} samples: {:.1} MB", step * batch, resident() as f64 / 1e6);
+        }
+    }
+    let grown = resident().saturating_sub(early);
+    assert!(grown < 8 << 20, "{samples} samples: {grown} bytes more than after a tenth");
 }
