@@ -31,10 +31,13 @@ fn ffmpeg(dir: &Path, args: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Frames as ffmpeg shows them; those of over 8 bits a sample in two steps, as it spreads chroma by other rules then.
+/// Frames as ffmpeg shows them, cropped to the pixel; those of over 8 bits a sample in two steps, as it spreads chroma by other rules then.
 fn expected(dir: &Path, name: &str, bytes: usize) -> Vec<Vec<u8>> {
     let steps = if name.contains("ten_bits") { "-vf format=yuv420p,format=rgb24" } else { "" };
-    let raw = ffmpeg(dir, &format!("-i {name} -map 0:v:0 {steps} -fps_mode passthrough -f rawvideo -pix_fmt rgb24 -"));
+    let raw = ffmpeg(
+        dir,
+        &format!("-flags unaligned -i {name} -map 0:v:0 {steps} -fps_mode passthrough -f rawvideo -pix_fmt rgb24 -"),
+    );
     raw.chunks(bytes).map(<[u8]>::to_vec).collect()
 }
 
@@ -70,6 +73,7 @@ fn kinds() -> Vec<(&'static str, Reader, u8, String)> {
         ("full_range.mp4", own, 3, x264("128x96", "fullrange=on", "-vf scale=out_range=pc -color_range pc")),
         ("mono.mp4", own, 3, x264("128x96", "bframes=2", "-pix_fmt gray -profile:v high")),
         ("turned.mp4", own, 3, copy("-metadata:s:v rotate=90")),
+        ("cropped.mp4", own, 3, copy("-bsf:v h264_metadata=crop_left=4:crop_right=2:crop_top=6:crop_bottom=2")),
         ("edit_list.mp4", own, 3, "-ss 0.7 -i main.mp4 -c copy".into()),
         ("edit_end.mp4", own, 3, "-ss 0.7 -t 0.8 -i main.mp4 -c copy".into()),
         ("fragmented.mp4", own, 3, copy("-movflags frag_keyframe+empty_moov")),
