@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mvd::bench::workloads;
-use mvd::data::{ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, MaskKind, Position, RandAugment, Shard, View};
-use mvd::data::{random_resized, video};
+use mvd::data::{Batch, ClipConfig, Dataset, Loader, LoaderConfig, MaskConfig, MaskKind, Position, RandAugment, Shard};
+use mvd::data::{Training, View, random_resized, video};
 use mvd::gpu::{Caps, Plan, Recorder};
 use mvd::weights;
 use rand::SeedableRng;
@@ -35,14 +35,8 @@ fn drawing(c: &mut Criterion) {
         b.iter(|| black_box(random_resized(340, 256, 0.08, &mut rng)));
     });
     let set = Arc::new(Dataset::open(Path::new("assets/clips/high_bframes.mp4"), None).unwrap());
-    let view = View::Training {
-        segments: false,
-        crop_min: 0.08,
-        augment: RandAugment::PUBLISHED,
-        jitter: 0.0,
-        flip: true,
-        erasing: 0.25,
-    };
+    let augmented = Training { augment: RandAugment::PUBLISHED, flip: true, erasing: 0.25, ..Training::crops(0.08) };
+    let view = View::Training(augmented);
     let config = LoaderConfig {
         clip: ClipConfig::new(8, 2, 224, view),
         mask: None,
@@ -54,8 +48,9 @@ fn drawing(c: &mut Criterion) {
         shard: Shard::WHOLE,
     };
     let mut loader = Loader::new(set, config);
+    let mut batch = Batch::default();
     c.bench_function("clip of 8 frames, decoded, cut to 224, augmented", |b| {
-        b.iter(|| black_box(loader.next_batch().unwrap()));
+        b.iter(|| loader.next_batch(black_box(&mut batch)).unwrap());
     });
 }
 

@@ -4,18 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mvd::data::video;
+use mvd::data::video::{self, Reader};
 
-/// Who must read a file.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum By {
-    /// The program's own decoders.
-    Own,
-    /// The ffmpeg program.
-    Ffmpeg,
-}
+/// Who reads what the program's own decoders do not.
+const OTHER: Reader = if cfg!(feature = "ffmpeg") { Reader::Linked } else { Reader::Program };
 
 const H264: &str = "-pix_fmt yuv420p -c:v libx264 -crf 26 -g 12";
+const HEVC: &str = "-c:v libx265 -x265-params log-level=error";
 const KEYS: &str = "keyint=12:scenecut=0";
 
 fn installed() -> bool {
@@ -36,20 +31,23 @@ fn ffmpeg(dir: &Path, args: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Frames as ffmpeg shows them; those of over 8 bits a sample in two steps, as it spreads chroma by other rules then.
+/// Frames as ffmpeg shows them, cropped to the pixel; those of over 8 bits a sample in two steps, as it spreads chroma by other rules then.
 fn expected(dir: &Path, name: &str, bytes: usize) -> Vec<Vec<u8>> {
     let steps = if name.contains("ten_bits") { "-vf format=yuv420p,format=rgb24" } else { "" };
-    let raw = ffmpeg(dir, &format!("-i {name} -map 0:v:0 {steps} -fps_mode passthrough -f rawvideo -pix_fmt rgb24 -"));
+    let raw = ffmpeg(
+        dir,
+        &format!("-flags unaligned -i {name} -map 0:v:0 {steps} -fps_mode passthrough -f rawvideo -pix_fmt rgb24 -"),
+    );
     raw.chunks(bytes).map(<[u8]>::to_vec).collect()
 }
 
 /// The kinds: a file's name, who reads it, levels that pixels may be off, and ffmpeg's arguments. `SRC` stands for two
 /// seconds of test pictures of a size, `MAIN` for a file of B-frames made first.
-fn kinds() -> Vec<(&'static str, By, u8, String)> {
+fn kinds() -> Vec<(&'static str, Reader, u8, String)> {
     let src = |size: &str| format!("-f lavfi -i testsrc2=size={size}:rate=12:duration=2");
     let x264 =
         |size: &str, params: &str, more: &str| format!("{} {H264} -x264-params {KEYS}:{params} {more}", src(size));
-    let (own, other) = (By::Own, By::Ffmpeg);
+    let (own, other) = (Reader::Own, OTHER);
     let copy = |more: &str| format!("-i main.mp4 -c copy {more}");
     vec![
         ("main.mp4", own, 3, x264("128x96", "bframes=3:b-pyramid=normal", "-profile:v main")),
@@ -75,6 +73,7 @@ fn kinds() -> Vec<(&'static str, By, u8, String)> {
         ("full_range.mp4", own, 3, x264("128x96", "fullrange=on", "-vf scale=out_range=pc -color_range pc")),
         ("mono.mp4", own, 3, x264("128x96", "bframes=2", "-pix_fmt gray -profile:v high")),
         ("turned.mp4", own, 3, copy("-metadata:s:v rotate=90")),
+        ("cropped.mp4", own, 3, copy("-bsf:v h264_metadata=crop_left=4:crop_right=2:crop_top=6:crop_bottom=2")),
         ("edit_list.mp4", own, 3, "-ss 0.7 -i main.mp4 -c copy".into()),
         ("edit_end.mp4", own, 3, "-ss 0.7 -t 0.8 -i main.mp4 -c copy".into()),
         ("fragmented.mp4", own, 3, copy("-movflags frag_keyframe+empty_moov")),
@@ -95,9 +94,18 @@ fn kinds() -> Vec<(&'static str, By, u8, String)> {
         ("vp8.webm", other, 0, format!("{} -c:v libvpx -b:v 200k", src("128x96"))),
         ("yuv444.mp4", other, 0, x264("128x96", "bframes=2", "-pix_fmt yuv444p -profile:v high444")),
         ("xvid.avi", other, 0, format!("{} -c:v mpeg4 -vtag XVID -bf 2 -g 12 -q:v 6", src("128x96"))),
-        ("hevc.mp4", other, 0, format!("{} -pix_fmt yuv420p -c:v libx265 -x265-params log-level=error", src("128x96"))),
+        ("hevc.mp4", other, 0, format!("{} -pix_fmt yuv420p {HEVC}", src("128x96"))),
         ("av1.mp4", other, 0, format!("{} -pix_fmt yuv420p -c:v libaom-av1 -cpu-used 8 -crf 50 -b:v 0", src("96x64"))),
         ("stream.ts", other, 0, copy("")),
+        ("hevc_turned.mp4", other, 0, "-i hevc.mp4 -c copy -metadata:s:v rotate=270".into()),
+        ("hevc_edit_list.mp4", other, 0, "-ss 0.7 -i hevc.mp4 -c copy".into()),
+        ("hevc_709.mkv", other, 0, format!("-i hevc.mp4 {HEVC} -colorspace bt709 -color_range pc")),
+        ("hevc_odd.mp4", other, 3, format!("{} -pix_fmt yuv420p {HEVC}", src("98x62"))),
+        ("hevc_422.mp4", other, 3, format!("{} -pix_fmt yuv422p {HEVC}", src("98x62"))),
+        ("hevc_10.mp4", other, 3, format!("{} -pix_fmt yuv420p10le {HEVC}", src("98x62"))),
+        ("pictures.mkv", other, 0, format!("{} -c:v mjpeg -q:v 3", src("98x62"))),
+        ("lossless.avi", other, 0, format!("{} -pix_fmt bgr24 -c:v huffyuv", src("98x62"))),
+        ("mpeg2.mpg", other, 0, format!("{} -c:v mpeg2video -bf 2 -g 12 -q:v 4", src("128x96"))),
     ]
 }
 
@@ -126,13 +134,13 @@ fn every_kind_gives_ffmpegs_frames() {
     assert!(wrong.is_empty(), "{} kinds differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn compare(dir: &Path, name: &str, by: By, levels: u8) -> Result<(), String> {
+fn compare(dir: &Path, name: &str, by: Reader, levels: u8) -> Result<(), String> {
     // Its name says nothing true.
     let path = dir.join(format!("{name}.unknown"));
     std::fs::copy(dir.join(name), &path).map_err(|e| e.to_string())?;
     let mut source = video::open(&path).map_err(|e| e.to_string())?;
     let facts = source.facts();
-    if facts.built_in != (by == By::Own) {
+    if facts.reader != by {
         return Err(format!("expected to be read by {by:?}: {facts:?}"));
     }
     let frames = source.frames(&(0..source.len()).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
@@ -257,4 +265,36 @@ fn random_clips_are_those_of_decoding_everything() {
         }
     }
     assert_eq!(clips, 960);
+}
+
+/// What the linked libraries read wants no program, and what is damaged is an error that names file and codec.
+#[cfg(feature = "ffmpeg")]
+#[test]
+fn linked_libraries_need_no_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["hevc.mp4", "xvid.avi"];
+    for name in names {
+        std::fs::copy(Path::new("assets/clips").join(name), dir.path().join(name)).unwrap();
+    }
+    let mut check = Command::new(env!("CARGO_BIN_EXE_mvd"));
+    let output = check.arg("check-data").arg(dir.path()).args(["--decode", "all"]).env("PATH", "").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("0 of 2 cannot be read"), "{text}");
+    assert_eq!(text.matches("libav").count(), 2, "{text}");
+
+    let mut errors = 0;
+    for name in names {
+        let (whole, path) = (std::fs::read(dir.path().join(name)).unwrap(), dir.path().join(format!("damaged_{name}")));
+        for start in (whole.len() / 8..whole.len() - 64).step_by(whole.len() / 24) {
+            let mut damaged = whole.clone();
+            damaged[start..start + 64].fill(0xa5);
+            std::fs::write(&path, damaged).unwrap();
+            let read = video::open(&path).and_then(|mut video| video.frames(&(0..24).collect::<Vec<_>>()));
+            let Err(error) = read else { continue };
+            let (text, codec) = (error.to_string(), if name == "hevc.mp4" { "hevc" } else { "mpeg4" });
+            assert!(text.contains(name), "{text}");
+            errors += usize::from(text.contains(codec));
+        }
+    }
+    assert!(errors > 8, "{errors} damaged files were errors that name the codec");
 }

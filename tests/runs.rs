@@ -354,6 +354,60 @@ fn the_whole_pipeline_runs() {
     assert!(text.contains("does not fit the model"), "{text}");
 }
 
+/// One index serves training, validating and testing; what it says of a file that has changed since does not count.
+#[test]
+fn an_index_serves_training_and_testing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    succeed(mvd().args(["synth", "--count", "12"]).arg(path("set")));
+    let video = path("set/clips/000003.mp4").canonicalize().unwrap();
+    let about = video.metadata().unwrap();
+    let modified = about.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let index = |age: u64, fact: &str| {
+        let (path, bytes) = (serde_json::to_string(&video).unwrap(), about.len());
+        format!(r#"{{"path": {path}, "bytes": {bytes}, "modified": {}, {fact}}}"#, modified - age)
+    };
+    let unreadable = r#""unreadable": "000003.mp4: is haunted""#;
+    let empty = r#""known": {"container": "avi", "codec": "none", "times": [], "seekable": false}"#;
+    let mut run = mvd();
+    run.args(["finetune", "--recipe", "finetune-tiny", "--size", "32,1,2", "--steps", "2", "--batch", "12"]);
+    run.args(["--input-size", "32", "--patch", "16", "--frames", "4", "--stride", "3", "--repeats", "1"]);
+    run.arg("--data").arg(path("set/list.txt")).arg("--val").arg(path("set/list.txt")).arg("--out").arg(path("run"));
+    std::fs::write(path("index.jsonl"), index(0, unreadable)).unwrap();
+    let said = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let [_, warnings] = said(run.arg("--index").arg(path("index.jsonl")));
+    for place in ["skipped, another clip takes its place", "not counted"] {
+        let expected = format!("{place}: 000003.mp4: is haunted (as the index says)");
+        assert!(warnings.contains(&expected), "{warnings}");
+    }
+
+    let eval = |more: &[&str], index: Option<String>| {
+        let mut command = mvd();
+        command.arg("eval").arg(path("run")).args(["--clips", "1", "--crops", "1"]).args(more);
+        if let Some(text) = index {
+            std::fs::write(path("other.jsonl"), text).unwrap();
+            command.arg("--index").arg(path("other.jsonl"));
+        }
+        command
+    };
+    let list = path("set/list.txt").display().to_string();
+    for (more, index, read, reason) in [
+        (vec![], None, 11, "is haunted"),
+        (vec!["--data", &list], None, 12, ""),
+        (vec![], Some(index(0, empty)), 11, "has 0 frames"),
+        (vec![], Some(index(1, unreadable)), 12, ""),
+    ] {
+        let [text, warnings] = said(&mut eval(&more, index));
+        assert!(text.contains(&format!("{read} videos, 1 x 1 views")) && warnings.contains(reason), "{text}{warnings}");
+    }
+    let text = failure(&mut eval(&[], Some("{}".to_owned())));
+    assert!(text.contains("other.jsonl, line 1: expected an entry"), "{text}");
+}
+
 /// Every recipe prints as a config that the program takes back.
 #[test]
 fn recipes_are_listed_and_given_back() {

@@ -31,7 +31,7 @@ pub(super) struct DataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
-    /// What `mvd check-data --index` wrote of the set.
+    /// What `mvd check-data --index` wrote of the set; of several sets, one behind the other.
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// Frames of a clip.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::threads;
 use super::{Failure, report};
 use crate::data::bench::{Stages, measure};
-use crate::data::{ClipConfig, Dataset, RandAugment, View};
+use crate::data::{ClipConfig, Dataset, RandAugment, Training, View};
 
 #[derive(Args)]
 pub(super) struct BenchDataArgs {
@@ -17,6 +17,9 @@ pub(super) struct BenchDataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// What `mvd check-data --index` wrote of the set.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Clips to draw.
     #[arg(long, default_value_t = 200)]
     clips: usize,
@@ -38,25 +41,18 @@ pub(super) struct BenchDataArgs {
 }
 
 pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
-    let set = Dataset::open(&args.data, args.root.as_deref())?;
+    let set = Dataset::open(&args.data, args.root.as_deref())?.with_index(args.index.as_deref())?;
     for (flag, value) in [("--clips", args.clips), ("--frames", args.frames), ("--stride", args.stride)] {
         if value == 0 {
             return Err(format!("{flag}: expected at least 1, got 0").into());
         }
     }
-    let view = View::Training {
-        segments: false,
-        crop_min: 0.08,
-        augment: args.augment,
-        jitter: 0.0,
-        flip: true,
-        erasing: 0.0,
-    };
+    let view = View::Training(Training { augment: args.augment, flip: true, ..Training::crops(0.08) });
     let config = ClipConfig::new(args.frames, args.stride, args.input_size, view);
     let threads = args.threads.unwrap_or_else(threads).max(1);
     let bar = report::bar(args.clips, "clips");
     let Stages { decode, crop, augment, elapsed, clips, bad } =
-        measure(&set.items, &config, args.clips, threads, &|| bar.inc(1));
+        measure(&set, &config, args.clips, threads, &|| bar.inc(1));
     bar.finish_and_clear();
     if clips == 0 {
         return Err(format!("none of the {bad} videos drawn could be read").into());

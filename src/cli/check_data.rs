@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Failure, report};
 use crate::data::check::{Depth, Found, check, write_clean};
+use crate::data::video::Reader;
 use crate::data::{Dataset, Index};
 
 #[derive(Args)]
@@ -19,7 +20,7 @@ pub(super) struct CheckDataArgs {
     /// Write a list of what can be read.
     #[arg(long, value_name = "OUT")]
     clean: Option<PathBuf>,
-    /// Write an index, with which `--index` of the training commands spares looking at files again.
+    /// Write an index, with which `--index` of other commands spares looking at files again.
     #[arg(long, value_name = "OUT")]
     index: Option<PathBuf>,
     /// How much of each video is decoded.
@@ -58,14 +59,14 @@ fn print_table(rows: &[Vec<String>]) {
 }
 
 fn print(found: &[&Found]) {
-    let mut kinds: BTreeMap<(&str, &str, bool), Vec<&Found>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(&str, &str, Reader), Vec<&Found>> = BTreeMap::new();
     for one in found {
-        let key = (one.facts.container.as_str(), one.facts.codec.as_str(), one.facts.built_in);
+        let key = (one.facts.container.as_str(), one.facts.codec.as_str(), one.facts.reader);
         kinds.entry(key).or_default().push(one);
     }
     let titles = ["container", "codec", "read by", "videos", "sizes", "frames", "seconds", "cut short"];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
-    for ((container, codec, built_in), of) in kinds {
+    for ((container, codec, reader), of) in kinds {
         let mut sizes: Vec<(usize, usize)> = of.iter().filter_map(|f| f.size).collect();
         sizes.sort_unstable();
         sizes.dedup();
@@ -77,7 +78,11 @@ fn print(found: &[&Found]) {
         rows.push(vec![
             container.to_owned(),
             codec.to_owned(),
-            if built_in { "mvd".to_owned() } else { "ffmpeg".to_owned() },
+            match reader {
+                Reader::Own => "mvd".to_owned(),
+                Reader::Linked => "libav".to_owned(),
+                Reader::Program => "ffmpeg".to_owned(),
+            },
             of.len().to_string(),
             sizes,
             Span::of(of.iter().map(|f| f.frames as f64)).text(0),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::args::set;
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{FinetuneConfig, OptimConfig};
-use crate::data::{Dataset, Item, Items};
+use crate::data::{Index, Item, Items};
 use crate::eval::{Evaluator, Score, Views, ranking};
 use crate::gpu::Gpu;
 use crate::train::checkpoint::Which;
@@ -28,6 +29,9 @@ pub(super) struct EvalArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// What `mvd check-data --index` wrote of the set [default, for the run's validation set: the run's].
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Clips in time [default: the run's].
     #[arg(long)]
     clips: Option<usize>,
@@ -78,8 +82,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if data.as_os_str().is_empty() {
         return Err("--data: expected a list of `path label` lines, got none; the run has no validation set".into());
     }
-    let own = (!config.data.root.as_os_str().is_empty()).then_some(&config.data.root);
-    let set = Dataset::open(data, args.root.as_ref().or(own).map(PathBuf::as_path))?;
+    let mut rules = config.data.clone();
+    if args.data.is_some() {
+        // The run's index is of its own sets.
+        rules.index = PathBuf::new();
+    }
+    set(&mut rules.root, &args.root);
+    set(&mut rules.index, &args.index);
+    let set = rules.open(data)?;
     set.expect_labels(config.classes)?;
     let (clips, crops) = (args.clips.unwrap_or(config.test_clips), args.crops.unwrap_or(config.test_crops));
     if clips == 0 || ![1, 3].contains(&crops) {
@@ -89,7 +99,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let views: Views = finetune::views(&config, clips, crops);
     let bar = report::bar(set.items.len() * clips * crops, "clips");
-    let scores = evaluator.scores(&set.items, &views, config.data.threads, &mut |n| bar.inc(n as u64))?;
+    let scores = evaluator.scores(&set.items, &set.index, &views, config.data.threads, &mut |n| bar.inc(n as u64))?;
     bar.finish_and_clear();
     let score = Score::of(&set.items, &scores);
     let counted = set.items.len() - score.unread;
@@ -129,7 +139,7 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let items: Items = args.videos.iter().map(Item::of).collect();
     let views = finetune::views(&config, config.test_clips, config.test_crops);
-    let scores = evaluator.scores(&items, &views, config.data.threads, &mut |_| {})?;
+    let scores = evaluator.scores(&items, &Index::default(), &views, config.data.threads, &mut |_| {})?;
     let mut unread = 0;
     for (item, score) in items.iter().zip(scores) {
         let Some(score) = score else {

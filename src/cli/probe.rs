@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::threads;
 use super::{AdapterArgs, Failure, report};
-use crate::data::{Dataset, Item, Items};
+use crate::data::{Dataset, Item};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::model::classifier::ClassifierArch;
@@ -32,6 +32,9 @@ struct EncoderArgs {
     /// Height and width of the frames.
     #[arg(long, default_value_t = 224)]
     input_size: usize,
+    /// What `mvd check-data --index` wrote of the videos.
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// Clips in time whose features are averaged.
     #[arg(long, default_value_t = 1)]
     clips: usize,
@@ -112,20 +115,20 @@ impl<'a> Encoder<'a> {
     }
 
     /// Pooled features of every video; none for one that cannot be read.
-    fn features(&mut self, items: &Items, what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
+    fn features(&mut self, set: &Dataset, what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
         let EncoderArgs { frames, stride, input_size: size, clips, .. } = *self.args;
         let views = Views { frames, stride, size, segments: false, clips, crops: 1 };
-        let bar = report::bar(items.len() * clips, what);
-        let scores = self.evaluator.scores(items, &views, threads(), &mut |n| bar.inc(n as u64))?;
+        let bar = report::bar(set.items.len() * clips, what);
+        let scores = self.evaluator.scores(&set.items, &set.index, &views, threads(), &mut |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         Ok(scores.into_iter().map(|score| score.map(|s| s.features)).collect())
     }
 }
 
 pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
-    let set = Dataset::open(&args.data, None)?;
+    let set = Dataset::open(&args.data, None)?.with_index(args.encoder.index.as_deref())?;
     let mut encoder = Encoder::open(&args.encoder)?;
-    let rows = encoder.features(&set.items, "features")?;
+    let rows = encoder.features(&set, "features")?;
     let kept: Vec<(Item, &Vec<f64>)> =
         set.items.iter().zip(&rows).filter_map(|(i, r)| Some((i, r.as_ref()?))).collect();
     let width = kept.first().map_or(0, |(_, row)| row.len());
@@ -144,10 +147,10 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
 pub(super) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
     let mut encoder = Encoder::open(&args.encoder)?;
     let mut labelled = |path: &PathBuf, what: &str| -> Result<Features, Failure> {
-        let set = Dataset::open(path, None)?;
+        let set = Dataset::open(path, None)?.with_index(args.encoder.index.as_deref())?;
         // Numbers of classes are not known beforehand, names are.
         set.expect_labels(if set.classes.is_empty() { 1 << 20 } else { set.classes.len() })?;
-        let rows = encoder.features(&set.items, what)?;
+        let rows = encoder.features(&set, what)?;
         let read = set.items.iter().zip(rows).filter_map(|(item, row)| Some((row?, item.label? as usize)));
         let (rows, labels) = read.unzip();
         Ok(Features { rows, labels })

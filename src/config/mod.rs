@@ -1,12 +1,12 @@
 //! Complete, typed configs: what a run directory's `config.toml` holds.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{LEAST_SCALE, MaskConfig, MaskKind};
+use crate::data::{Dataset, LEAST_SCALE, MaskConfig, MaskKind};
 use crate::model::{Grid, Vit};
 use crate::op::attention::MAX_HEAD_SIZE;
 
@@ -99,7 +99,7 @@ pub struct DataConfig {
     pub path: PathBuf,
     /// Where a list's relative paths start; empty: at the list's folder.
     pub root: PathBuf,
-    /// What `mvd check-data --index` wrote of the set; empty: nothing is known beforehand.
+    /// What `mvd check-data --index` wrote, also of a set to validate on; empty: nothing is known beforehand.
     pub index: PathBuf,
     /// Frames of a clip.
     pub frames: usize,
@@ -239,6 +239,17 @@ impl Check {
 }
 
 impl DataConfig {
+    /// Opens one of the run's sets.
+    ///
+    /// # Errors
+    /// A set or an index that cannot be read.
+    pub fn open(&self, path: &Path) -> crate::data::Result<Dataset> {
+        fn given(path: &Path) -> Option<&Path> {
+            (!path.as_os_str().is_empty()).then_some(path)
+        }
+        Dataset::open(path, given(&self.root))?.with_index(given(&self.index))
+    }
+
     /// How its clips are cut.
     pub fn grid(&self) -> Grid {
         Grid { frames: self.frames, size: self.input_size, tubelet: self.tubelet, patch: self.patch }

@@ -4,14 +4,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fast_image_resize::Resizer;
-
 use super::augment::RandAugment;
+use super::dataset::Dataset;
 use super::error::Result;
-use super::index::Index;
-use super::items::Items;
 use super::rng;
-use super::sample::{ClipConfig, Taken, View};
+use super::sample::{ClipConfig, Cutter, Taken, Training, View};
 
 /// Time that stages took, summed over threads.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +29,7 @@ pub struct Stages {
 
 /// Draws `count` clips from random places of a set, with and without the augmentation of `config`.
 pub fn measure(
-    items: &Items,
+    set: &Dataset,
     config: &ClipConfig,
     count: usize,
     threads: usize,
@@ -43,13 +40,13 @@ pub fn measure(
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut own = Stages::default();
-                let mut resizer = Resizer::new();
+                let mut cutter = Cutter::default();
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= count {
                         break;
                     }
-                    match one(items, config, index, &mut resizer, &mut own) {
+                    match one(set, config, index, &mut cutter, &mut own) {
                         Ok(()) => own.clips += 1,
                         Err(error) => {
                             log::warn!("{error}");
@@ -71,23 +68,23 @@ pub fn measure(
     Stages { elapsed: clock.elapsed(), ..sum }
 }
 
-fn one(items: &Items, config: &ClipConfig, index: usize, resizer: &mut Resizer, own: &mut Stages) -> Result<()> {
+fn one(set: &Dataset, config: &ClipConfig, index: usize, cutter: &mut Cutter, own: &mut Stages) -> Result<()> {
     use rand::RngExt;
     let mut rng = rng(0, 0, index, 7);
-    let item = items.at(rng.random_range(0..items.len()));
+    let item = set.items.at(rng.random_range(0..set.items.len()));
     let plain = match config.view {
-        View::Training { segments, crop_min, flip, erasing, .. } => {
-            View::Training { segments, crop_min, augment: RandAugment::NONE, jitter: 0.0, flip, erasing }
-        }
+        View::Training(training) => View::Training(Training { augment: RandAugment::NONE, jitter: 0.0, ..training }),
         other => other,
     };
     let clock = Instant::now();
-    let taken = Taken::decode(&item, &[*config], &Index::default(), &mut rng)?;
+    let taken = Taken::decode(&item, &[*config], &set.index, &mut rng)?;
     let decoded = clock.elapsed();
-    taken.cut(0, &ClipConfig { view: plain, ..*config }, resizer, &mut rng)?;
+    let clip = taken.cut(0, &ClipConfig { view: plain, ..*config }, cutter, &mut rng)?;
     let cropped = clock.elapsed();
-    taken.cut(0, config, resizer, &mut rng)?;
+    cutter.spent.push(clip);
+    let clip = taken.cut(0, config, cutter, &mut rng)?;
     let augmented = clock.elapsed();
+    cutter.spent.push(clip);
     own.decode += decoded;
     own.crop += cropped - decoded;
     own.augment += (augmented - cropped).saturating_sub(cropped - decoded);

@@ -84,6 +84,14 @@ impl Dataset {
         Ok(Dataset { source, items, classes, index: Index::default() })
     }
 
+    /// The same set, with what an index file, if there is one, knows of its files.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no index.
+    pub fn with_index(self, path: Option<&Path>) -> Result<Dataset> {
+        Ok(Dataset { index: path.map(Index::read).transpose()?.unwrap_or_default(), ..self })
+    }
+
     /// Checks that every video has a label under `classes`, and that there are as many classes where they have names.
     ///
     /// # Errors

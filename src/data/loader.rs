@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use fast_image_resize::Resizer;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -16,7 +15,7 @@ use super::dataset::Dataset;
 use super::error::{Error, Result};
 use super::mask::{MaskConfig, Tokens};
 use super::rng;
-use super::sample::{self, Clip, ClipConfig};
+use super::sample::{self, Clip, ClipConfig, Cutter};
 
 /// Files tried in place of one that cannot be read.
 const REPLACEMENTS: usize = 16;
@@ -83,6 +82,18 @@ pub struct Batch {
     pub next: Position,
 }
 
+/// Pass and place in it of a video.
+type Slot = (usize, usize);
+
+impl Batch {
+    /// Empties its buffers.
+    fn clear(&mut self) {
+        let Batch { frames, teacher_frames, visible, masked, labels, next: _ } = self;
+        [frames, teacher_frames].into_iter().for_each(Vec::clear);
+        [visible, masked, labels].into_iter().for_each(Vec::clear);
+    }
+}
+
 /// The clips of one video, with masks and the video's label.
 type Drawn = Result<(Vec<(Clip, Option<Tokens>)>, u32)>;
 
@@ -97,10 +108,13 @@ struct Shared {
 /// An endless sequence of batches over a set, reshuffled each pass.
 pub struct Loader {
     shared: Arc<Shared>,
-    tasks: Option<Sender<(usize, usize)>>,
-    done: Receiver<((usize, usize), Drawn)>,
-    arrived: BTreeMap<(usize, usize), Drawn>,
-    asked: (usize, usize),
+    /// What to draw, and clips whose buffers serve it.
+    tasks: Option<Sender<(Slot, Vec<Clip>)>>,
+    done: Receiver<(Slot, Drawn)>,
+    arrived: BTreeMap<Slot, Drawn>,
+    /// Clips of each video that was handed out and not yet asked for another: as many as the next videos need.
+    spent: Vec<Vec<Clip>>,
+    asked: Slot,
     next: Position,
     threads: Vec<JoinHandle<()>>,
     waited: Duration,
@@ -114,15 +128,16 @@ impl Loader {
         let (bad, orders, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { set, config, bad, orders, stop });
         // Two batches in flight, and enough that no thread idles; this bounds the queue's memory.
-        let (tasks, todo) = bounded::<(usize, usize)>((2 * shared.videos()).max(2 * threads));
+        let (tasks, todo) = bounded::<(Slot, Vec<Clip>)>((2 * shared.videos()).max(2 * threads));
         let (sender, done) = unbounded();
         let spawn = |_| {
             let (shared, todo, sender) = (Arc::clone(&shared), todo.clone(), sender.clone());
             std::thread::spawn(move || {
-                let mut resizer = Resizer::new();
-                while let Ok(slot) = todo.recv() {
+                let mut cutter = Cutter::default();
+                while let Ok((slot, spent)) = todo.recv() {
+                    cutter.spent.extend(spent);
                     let stop = shared.stop.load(Ordering::Relaxed);
-                    if stop || sender.send((slot, shared.draw(slot.0, slot.1, &mut resizer))).is_err() {
+                    if stop || sender.send((slot, shared.draw(slot, &mut cutter))).is_err() {
                         break;
                     }
                 }
@@ -130,8 +145,8 @@ impl Loader {
         };
         let handles = (0..threads).map(spawn).collect();
         let asked = (next.epoch, next.batch * shared.videos());
-        let (tasks, arrived) = (Some(tasks), BTreeMap::new());
-        Loader { shared, tasks, done, arrived, asked, next, threads: handles, waited: Duration::ZERO }
+        let (tasks, arrived, spent) = (Some(tasks), BTreeMap::new(), Vec::new());
+        Loader { shared, tasks, done, arrived, spent, asked, next, threads: handles, waited: Duration::ZERO }
     }
 
     /// Batches of one pass over the set.
@@ -154,8 +169,12 @@ impl Loader {
         let batch = self.shared.videos();
         let in_pass = batches(&self.shared) * batch;
         // Never more than two batches ahead of what was taken.
-        let ahead = |slot: (usize, usize)| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
-        while ahead(self.asked) < 2 * batch && tasks.try_send(self.asked).is_ok() {
+        let ahead = |slot: Slot| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
+        while ahead(self.asked) < 2 * batch {
+            if let Err(refused) = tasks.try_send((self.asked, self.spent.pop().unwrap_or_default())) {
+                self.spent.push(refused.into_inner().1);
+                break;
+            }
             self.asked.1 += 1;
             if self.asked.1 == in_pass {
                 self.asked = (self.asked.0 + 1, 0);
@@ -163,25 +182,28 @@ impl Loader {
         }
     }
 
-    /// The next batch.
+    /// The next batch, in place of what `out` holds, whose buffers are kept.
     ///
     /// # Errors
     /// Too many files cannot be read, or a file and all of its replacements.
-    pub fn next_batch(&mut self) -> Result<Batch> {
+    pub fn next_batch(&mut self, out: &mut Batch) -> Result<()> {
         let Position { epoch, batch } = self.next;
         let size = self.shared.videos();
-        let mut out = Batch { next: self.next, ..Batch::default() };
+        out.clear();
         for slot in batch * size..(batch + 1) * size {
             let (clips, label) = self.take((epoch, slot))?;
+            let mut spent = Vec::with_capacity(clips.len());
             for (clip, tokens) in clips {
-                out.frames.extend(clip.frames);
-                out.teacher_frames.extend(clip.teacher_frames);
+                out.frames.extend(&clip.frames);
+                out.teacher_frames.extend(&clip.teacher_frames);
                 out.labels.push(label);
                 if let Some(tokens) = tokens {
                     out.visible.extend(tokens.visible);
                     out.masked.extend(tokens.masked);
                 }
+                spent.push(clip);
             }
+            self.spent.push(spent);
         }
         self.next.batch += 1;
         if self.next.batch == batches(&self.shared) {
@@ -189,10 +211,10 @@ impl Loader {
         }
         self.ask();
         out.next = self.next;
-        Ok(out)
+        Ok(())
     }
 
-    fn take(&mut self, slot: (usize, usize)) -> Drawn {
+    fn take(&mut self, slot: Slot) -> Drawn {
         loop {
             if let Some(drawn) = self.arrived.remove(&slot) {
                 return drawn;
@@ -242,7 +264,7 @@ impl Shared {
         Arc::clone(orders.entry(epoch).or_insert_with(shuffled))
     }
 
-    fn draw(&self, epoch: usize, slot: usize, resizer: &mut Resizer) -> Drawn {
+    fn draw(&self, (epoch, slot): Slot, cutter: &mut Cutter) -> Drawn {
         let order = self.order(epoch);
         let slot = slot * self.config.shard.of.max(1) + self.config.shard.rank;
         let mut rng = rng(self.config.seed, epoch, slot, 1);
@@ -251,7 +273,7 @@ impl Shared {
         let mut last = None;
         for _ in 0..REPLACEMENTS {
             let item = self.set.items.at(index);
-            let error = match sample::draw_all(&item, &configs, &self.set.index, resizer, &mut rng) {
+            let error = match sample::draw_all(&item, &configs, &self.set.index, cutter, &mut rng) {
                 Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));

@@ -33,22 +33,24 @@ impl MixConfig {
         let mut share = Beta::new(alpha, alpha).map_or(1.0, |beta| beta.sample(rng));
         let clip = frames.len() / batch.max(1);
         if share < 1.0 {
-            let other = frames.to_vec();
-            let others = other.chunks_exact(clip).rev();
+            // Both of a pair at once; the middle one of an odd batch is its own mirror image.
+            let (first, second) = frames.split_at_mut(batch / 2 * clip);
+            let pairs = first.chunks_exact_mut(clip).zip(second.chunks_exact_mut(clip).rev());
             if cut {
                 let (rows, columns) = boxed(size, 1.0 - share, rng);
                 share = 1.0 - (rows.len() * columns.len()) as f64 / (size * size) as f64;
                 let range = 3 * columns.start..3 * columns.end;
-                for (clip, other) in frames.chunks_exact_mut(clip).zip(others) {
-                    let pairs = clip.chunks_exact_mut(3 * size).zip(other.chunks_exact(3 * size));
-                    for (_, (to, from)) in pairs.enumerate().filter(|(y, _)| rows.contains(&(y % size))) {
-                        to[range.clone()].copy_from_slice(&from[range.clone()]);
+                for (one, other) in pairs {
+                    let both = one.chunks_exact_mut(3 * size).zip(other.chunks_exact_mut(3 * size));
+                    for (_, (one, other)) in both.enumerate().filter(|(y, _)| rows.contains(&(y % size))) {
+                        one[range.clone()].swap_with_slice(&mut other[range.clone()]);
                     }
                 }
             } else {
-                for (to, from) in frames.chunks_exact_mut(clip).zip(others) {
-                    for (to, from) in to.iter_mut().zip(from) {
-                        *to = (f64::from(*to) * share + f64::from(*from) * (1.0 - share)).round() as u8;
+                let mixed = |to: u8, from: u8| (f64::from(to) * share + f64::from(from) * (1.0 - share)).round() as u8;
+                for (one, other) in pairs {
+                    for (one, other) in one.iter_mut().zip(other) {
+                        (*one, *other) = (mixed(*one, *other), mixed(*other, *one));
                     }
                 }
             }

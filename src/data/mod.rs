@@ -27,8 +27,8 @@ pub use index::Index;
 pub use items::{Item, Items, Part};
 pub use loader::{Batch, Loader, LoaderConfig, Position, Shard};
 pub use mask::{MaskConfig, MaskKind, Tokens};
-pub use sample::{Clip, ClipConfig, View, frame_ranks};
-pub(crate) use sample::{draw, draw_all};
+pub use sample::{Clip, ClipConfig, Training, View, frame_ranks};
+pub(crate) use sample::{Cutter, draw, draw_all};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -13,6 +13,31 @@ use super::items::Item;
 use super::video::{self, Frames};
 use super::{augment, crop, mix};
 
+/// How a classifier's clips are drawn: whole frames are changed by `augment` and `jitter`, then cropped and resized, mirrored
+/// if `flip`, and in a share `erasing` of the clips a random region is filled with noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Training {
+    /// A random frame of each segment of the whole video; else a random start.
+    pub segments: bool,
+    /// Smallest share of the frame's area that is kept.
+    pub crop_min: f64,
+    /// Operations on whole frames, the same for all of a clip.
+    pub augment: RandAugment,
+    /// Largest change of brightness, contrast and saturation; 0: none.
+    pub jitter: f64,
+    /// Mirror half of the clips.
+    pub flip: bool,
+    /// Share of clips with an erased region.
+    pub erasing: f64,
+}
+
+impl Training {
+    /// A random start, and crops that keep at least a share of the frame's area; nothing else is changed.
+    pub fn crops(crop_min: f64) -> Training {
+        Training { segments: false, crop_min, augment: RandAugment::NONE, jitter: 0.0, flip: false, erasing: 0.0 }
+    }
+}
+
 /// Which frames make a clip, and which part of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum View {
@@ -21,22 +46,8 @@ pub enum View {
         /// Smallest share of the short side that is kept.
         crop_min: f64,
     },
-    /// A random start or, by segments, a random frame of each; whole frames changed by `augment` and `jitter`, then a
-    /// random resized crop, mirrored if `flip`, and in a share `erasing` of the clips a random region filled with noise.
-    Training {
-        /// By segments of the whole video.
-        segments: bool,
-        /// Smallest share of the frame's area that is kept.
-        crop_min: f64,
-        /// Operations on whole frames, the same for all of a clip.
-        augment: RandAugment,
-        /// Largest change of brightness, contrast and saturation; 0: none.
-        jitter: f64,
-        /// Mirror half of the clips.
-        flip: bool,
-        /// Share of clips with an erased region.
-        erasing: f64,
-    },
+    /// A random start or a frame of each segment; a random resized crop; augmented.
+    Training(Training),
     /// Clip `clip` of `clips` spread over the video, crop `crop` of `crops` along the long side.
     Test {
         /// By segments of the whole video.
@@ -79,12 +90,22 @@ impl ClipConfig {
 }
 
 /// One clip.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clip {
     /// (T, size, size, 3) RGB.
     pub frames: Vec<u8>,
     /// (T / teacher_step, teacher_size, teacher_size, 3) RGB; empty without a second size.
     pub teacher_frames: Vec<u8>,
+}
+
+/// What one thread needs to cut clips, and keeps from one to the next.
+#[derive(Default)]
+pub(crate) struct Cutter {
+    resizer: Resizer,
+    /// The frame that is being augmented.
+    changed: Vec<u8>,
+    /// Clips that are no longer wanted: their buffers serve the next ones.
+    pub spent: Vec<Clip>,
 }
 
 /// Ranks of a clip's frames: a random start, every `stride`-th frame; a video that is too short repeats the last
@@ -106,8 +127,8 @@ fn segment_ranks(len: usize, config: &ClipConfig, mut place: impl FnMut() -> f64
 /// Ranks of a clip's frames as `config.view` has them.
 fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     match config.view {
-        View::Training { segments: true, .. } => segment_ranks(len, config, || rng.random()),
-        View::Pretraining { .. } | View::Training { .. } => frame_ranks(len, config, rng),
+        View::Training(Training { segments: true, .. }) => segment_ranks(len, config, || rng.random()),
+        View::Pretraining { .. } | View::Training(_) => frame_ranks(len, config, rng),
         View::Test { segments: true, clip, clips, .. } => {
             segment_ranks(len, config, || (clip as f64 + 0.5) / clips as f64)
         }
@@ -124,8 +145,8 @@ fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
-pub(crate) fn draw(path: &Path, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Vec<Clip>> {
-    draw_all(&Item::of(path), &[*config], &Index::default(), resizer, rng)
+pub(crate) fn draw(path: &Path, config: &ClipConfig, rng: &mut impl Rng) -> Result<Vec<Clip>> {
+    draw_all(&Item::of(path), &[*config], &Index::default(), &mut Cutter::default(), rng)
 }
 
 /// Draws a clip of a video for each of `configs`, all of one decoding. A panic of the decoder is an error of the file.
@@ -136,12 +157,12 @@ pub(crate) fn draw_all(
     item: &Item,
     configs: &[ClipConfig],
     index: &Index,
-    resizer: &mut Resizer,
+    cutter: &mut Cutter,
     rng: &mut impl Rng,
 ) -> Result<Vec<Clip>> {
     let drawn = catch_unwind(AssertUnwindSafe(|| {
         let taken = Taken::decode(item, configs, index, rng)?;
-        (0..configs.len()).map(|clip| taken.cut(clip, &configs[clip], resizer, rng)).collect()
+        (0..configs.len()).map(|clip| taken.cut(clip, &configs[clip], cutter, rng)).collect()
     }));
     drawn.unwrap_or_else(|_| Err(Error::video(&item.path, "the decoder panicked")))
 }
@@ -176,8 +197,8 @@ impl<'a> Taken<'a> {
     }
 
     /// One of the clips.
-    pub fn cut(&self, clip: usize, config: &ClipConfig, resizer: &mut Resizer, rng: &mut impl Rng) -> Result<Clip> {
-        cut(self.path, &self.frames, &self.picks[clip], config, resizer, rng)
+    pub fn cut(&self, clip: usize, config: &ClipConfig, cutter: &mut Cutter, rng: &mut impl Rng) -> Result<Clip> {
+        cut(self.path, &self.frames, &self.picks[clip], config, cutter, rng)
     }
 }
 
@@ -187,23 +208,26 @@ fn cut(
     frames: &Frames,
     picks: &[usize],
     config: &ClipConfig,
-    resizer: &mut Resizer,
+    cutter: &mut Cutter,
     rng: &mut impl Rng,
 ) -> Result<Clip> {
     let (width, height) = (frames.width, frames.height);
     let region = match config.view {
         View::Pretraining { crop_min } => crop::multi_scale(width, height, config.size, crop_min, rng),
-        View::Training { crop_min, .. } => crop::random_resized(width, height, crop_min, rng),
+        View::Training(Training { crop_min, .. }) => crop::random_resized(width, height, crop_min, rng),
         View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
     };
     let ops = match config.view {
-        View::Training { augment, jitter, .. } => [augment::draw(&augment, rng), augment::jitter(jitter, rng)].concat(),
+        View::Training(Training { augment, jitter, .. }) => {
+            [augment::draw(&augment, rng), augment::jitter(jitter, rng)].concat()
+        }
         View::Pretraining { .. } | View::Test { .. } => Vec::new(),
     };
-    let mut changed = Vec::new();
-    let mut resized = |size: usize, step: usize| -> Result<Vec<u8>> {
+    let Cutter { resizer, changed, spent } = cutter;
+    let mut clip = spent.pop().unwrap_or_default();
+    let mut resize = |size: usize, step: usize, out: &mut Vec<u8>| -> Result<()> {
         let bytes = size * size * 3;
-        let mut out = vec![0; picks.iter().step_by(step).len() * bytes];
+        out.resize(picks.iter().step_by(step).len() * bytes, 0);
         let mut last: Option<(usize, usize)> = None;
         for (i, pick) in picks.iter().step_by(step).enumerate() {
             let at = i * bytes;
@@ -213,8 +237,8 @@ fn cut(
                     let mut rgb = &frames.rgb[*pick];
                     if !ops.is_empty() {
                         changed.clone_from(rgb);
-                        augment::apply(&ops, &mut changed, width, height);
-                        rgb = &changed;
+                        augment::apply(&ops, changed, width, height);
+                        rgb = changed;
                     }
                     crop::resize(resizer, (rgb, width, height), region, (size, size), &mut out[at..at + bytes])
                         .map_err(|e| Error::video(path, e))?;
@@ -222,19 +246,22 @@ fn cut(
             }
             last = Some((*pick, at));
         }
-        Ok(out)
+        Ok(())
     };
-    let mut clip = resized(config.size, 1)?;
-    let teacher = config.teacher_size.map(|size| resized(size, config.teacher_step.max(1)));
-    if let View::Training { flip, erasing, .. } = config.view {
+    resize(config.size, 1, &mut clip.frames)?;
+    match config.teacher_size {
+        Some(size) => resize(size, config.teacher_step.max(1), &mut clip.teacher_frames)?,
+        None => clip.teacher_frames.clear(),
+    }
+    if let View::Training(Training { flip, erasing, .. }) = config.view {
         if flip && rng.random_bool(0.5) {
-            clip.chunks_exact_mut(3 * config.size * config.size).for_each(|f| crop::mirror(f, config.size));
+            clip.frames.chunks_exact_mut(3 * config.size * config.size).for_each(|f| crop::mirror(f, config.size));
         }
         if erasing > 0.0 && rng.random_bool(erasing) {
-            mix::erase(&mut clip, config.size, rng);
+            mix::erase(&mut clip.frames, config.size, rng);
         }
     }
-    Ok(Clip { frames: clip, teacher_frames: teacher.transpose()?.unwrap_or_default() })
+    Ok(clip)
 }
 
 #[cfg(test)]
@@ -261,15 +288,7 @@ mod tests {
         assert_eq!(at(test(false, 2, 3)), [10, 13, 16, 19]);
         assert_eq!(at(test(false, 0, 1)), [5, 8, 11, 14]);
         assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 17]);
-        let view = View::Training {
-            segments: true,
-            crop_min: 1.0,
-            augment: RandAugment::NONE,
-            jitter: 0.0,
-            flip: false,
-            erasing: 0.0,
-        };
-        let drawn = at(view);
+        let drawn = at(View::Training(Training { segments: true, ..Training::crops(1.0) }));
         assert!(drawn.iter().enumerate().all(|(i, r)| (5 * i..5 * i + 5).contains(r)), "{drawn:?}");
     }
 

@@ -24,7 +24,7 @@ use plan::{Configs, DIRECTION, LABELS, Label, SHAPE};
 pub use plan::{Cost, Costs, Plan, Sizes, Steps};
 
 use crate::config::{EncoderKind, PretrainKind};
-use crate::data::{Dataset, Items, synth};
+use crate::data::{Dataset, Index, Items, synth};
 use crate::eval::probe::{Features, linear};
 use crate::gpu::Gpu;
 use crate::model::Vit;
@@ -361,7 +361,7 @@ impl Demo<'_> {
             let labelled = labelled.collect::<Result<Vec<_>, Error>>()?;
             let none = Items::default();
             let items = labelled.first().map_or(&none, |(_, items)| items);
-            let scores = encoder.scores(items, &views, self.configs.threads, &mut |_| {})?;
+            let scores = encoder.scores(items, &Index::default(), &views, self.configs.threads, &mut |_| {})?;
             let of = |items: &Items| {
                 let read = items
                     .iter()

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fast_image_resize::Resizer;
-
 use super::Error;
 use crate::data::{self, ClipConfig, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
@@ -23,7 +21,7 @@ pub fn middle_clip(video: &Path, grid: &Grid, stride: usize) -> Result<Vec<u8>, 
     let config = ClipConfig::new(grid.frames, stride, grid.size, view);
     // Nothing is drawn at random.
     let mut rng = data::rng(0, 0, 0, 0);
-    Ok(data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames)
+    Ok(data::draw(video, &config, &mut rng)?.remove(0).frames)
 }
 
 /// An encoder ready to look at clips.

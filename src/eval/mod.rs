@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
-use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use crate::data::{ClipConfig, Index, Item, Items, View};
+use crate::data::{ClipConfig, Cutter, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
 use crate::weights::{self, Import, Spec, Tensors};
@@ -167,13 +166,15 @@ impl Evaluator {
         Ok(self.engine.write_params(self.forward.params.set, Arena::Weight, find)?)
     }
 
-    /// Scores videos; none for one that cannot be read, which is logged as a warning with its name.
+    /// Scores videos, of which `index` may know something; none for one that cannot be read, which is logged as a warning
+    /// with its name.
     ///
     /// # Errors
     /// The GPU.
     pub fn scores(
         &mut self,
         items: &Items,
+        index: &Index,
         views: &Views,
         threads: usize,
         progress: &mut dyn FnMut(usize),
@@ -191,7 +192,7 @@ impl Evaluator {
                 // As many videos at once as there are threads, each decoded once for all of its views.
                 for first in (0..items.len()).step_by(threads.max(1)) {
                     let videos = first..(first + threads.max(1)).min(items.len());
-                    let one = |video| clips(&items.at(video), views).into_iter().map(move |clip| (video, clip));
+                    let one = |video| clips(&items.at(video), index, views).into_iter().map(move |clip| (video, clip));
                     let decoded: Vec<_> = pool.install(|| videos.into_par_iter().map(one).collect());
                     pending.extend(decoded.into_iter().flatten());
                     let last = first + threads.max(1) >= items.len();
@@ -246,7 +247,7 @@ impl Evaluator {
 }
 
 /// All views of a video, of one decoding; none of them if it cannot be read.
-fn clips(item: &Item, views: &Views) -> Vec<Option<Vec<u8>>> {
+fn clips(item: &Item, index: &Index, views: &Views) -> Vec<Option<Vec<u8>>> {
     let Views { frames, stride, size, segments, clips, crops } = *views;
     let config = |view| {
         let view = View::Test { segments, clip: view / crops, clips, crop: view % crops, crops };
@@ -255,7 +256,7 @@ fn clips(item: &Item, views: &Views) -> Vec<Option<Vec<u8>>> {
     let configs: Vec<ClipConfig> = (0..clips * crops).map(config).collect();
     // Tests draw nothing at random.
     let mut rng = data::rng(0, 0, 0, 0);
-    match data::draw_all(item, &configs, &Index::default(), &mut Resizer::new(), &mut rng) {
+    match data::draw_all(item, &configs, index, &mut Cutter::default(), &mut rng) {
         Ok(clips) => clips.into_iter().map(|clip| Some(clip.frames)).collect(),
         Err(error) => {
             log::warn!("not counted: {error}");
@@ -272,18 +273,18 @@ mod tests {
     fn views_of_one_decoding_are_those_of_their_own() {
         let item = Item::of("assets/clips/high_bframes.mp4");
         let views = Views { frames: 4, stride: 3, size: 32, segments: false, clips: 3, crops: 3 };
-        let all = clips(&item, &views);
+        let none = Index::default();
+        let all = clips(&item, &none, &views);
         assert_eq!(all.len(), 9);
         for (index, clip) in all.iter().enumerate() {
             let view = View::Test { segments: false, clip: index / 3, clips: 3, crop: index % 3, crops: 3 };
             let config = ClipConfig::new(4, 3, 32, view);
             let alone =
-                data::draw_all(&item, &[config], &Index::default(), &mut Resizer::new(), &mut data::rng(0, 0, 0, 0))
-                    .unwrap();
+                data::draw_all(&item, &[config], &none, &mut Cutter::default(), &mut data::rng(0, 0, 0, 0)).unwrap();
             assert_eq!(clip.as_ref(), Some(&alone[0].frames), "view {index}");
             assert!(all[..index].iter().all(|other| other != clip), "view {index} is another's");
         }
-        assert_eq!(clips(&Item::of("assets/clips/audio_only.mp4"), &views), vec![None; 9]);
+        assert_eq!(clips(&Item::of("assets/clips/audio_only.mp4"), &none, &views), vec![None; 9]);
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fast_image_resize::Resizer;
-
 use super::Error;
 use crate::data::{self, ClipConfig, MaskConfig, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
@@ -49,7 +47,7 @@ pub fn reconstruct(
     let view = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
     let config = ClipConfig::new(count, shown.stride, size, view);
     let mut rng = data::rng(shown.seed, 0, 0, 0);
-    let clip = data::draw(video, &config, &mut Resizer::new(), &mut rng)?.remove(0).frames;
+    let clip = data::draw(video, &config, &mut rng)?.remove(0).frames;
 
     let mut rec = Recorder::new(gpu.caps().clone());
     let forward = arch.record_forward(&mut rec)?;

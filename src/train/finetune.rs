@@ -9,7 +9,7 @@ use super::groups::{self, LayerDecay};
 use super::run::{self, Job, Outcome, Reporter, Task};
 use crate::config::{FinetuneConfig, Sampling};
 use crate::data::mix::MixConfig;
-use crate::data::{ClipConfig, Dataset, View};
+use crate::data::{ClipConfig, Dataset, Training, View};
 use crate::eval::{Evaluator, Score, Views};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
@@ -96,7 +96,7 @@ impl Task for Finetuning<'_> {
         let Some((set, evaluator)) = &mut self.val else { return Ok(Vec::new()) };
         evaluator.set_weights(weights)?;
         let views = views(self.config, 1, 1);
-        let scores = evaluator.scores(&set.items, &views, self.config.data.threads, &mut |_| {})?;
+        let scores = evaluator.scores(&set.items, &set.index, &views, self.config.data.threads, &mut |_| {})?;
         let Score { top1, top5, .. } = Score::of(&set.items, &scores);
         Ok(vec![("top1", top1), ("top5", top5)])
     }
@@ -117,12 +117,13 @@ pub fn train(
     let val = if config.val.as_os_str().is_empty() {
         None
     } else {
-        let set = Dataset::open(&config.val, run::root(&config.data))?;
+        let set = config.data.open(&config.val)?;
         set.expect_labels(config.classes)?;
         Some((set, Evaluator::new(gpu, &arch)?))
     };
     let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
-    let view = View::Training { segments: sampling == Sampling::Segment, crop_min, augment, jitter, flip, erasing };
+    let segments = sampling == Sampling::Segment;
+    let view = View::Training(Training { segments, crop_min, augment, jitter, flip, erasing });
     let data = &config.data;
     let job = Job {
         data,

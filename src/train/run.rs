@@ -13,7 +13,7 @@ use super::log::{self, RunLog, StepRecord, Validation};
 use super::schedule::{Schedule, scaled_lr};
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Dataset, Index, Loader, LoaderConfig, MaskConfig, Position, Shard};
+use crate::data::{self, Batch, ClipConfig, Loader, LoaderConfig, MaskConfig, Position, Shard};
 use crate::gpu::{
     Arena, Caps, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues, tune,
 };
@@ -110,6 +110,7 @@ struct Run<'a> {
     decay: Schedule,
     log: RunLog,
     run: &'a RunDir,
+    batch: Batch,
     /// Steps submitted whose losses were not yet read.
     pending: VecDeque<StepRecord>,
     last: Option<StepRecord>,
@@ -141,11 +142,7 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let Job { data, optim, save, seed, .. } = *job;
-    let mut set = Dataset::open(&data.path, root(data))?;
-    if !data.index.as_os_str().is_empty() {
-        set.index = Index::read(&data.index)?;
-    }
-    let set = Arc::new(set);
+    let set = Arc::new(data.open(&data.path)?);
     if let Some(mix) = &job.mix {
         set.expect_labels(mix.classes)?;
     }
@@ -211,6 +208,7 @@ pub fn train(
         decay: Schedule { base: optim.weight_decay, end: optim.weight_decay_end, warmup: 0, total },
         log,
         run,
+        batch: Batch::default(),
         pending: VecDeque::new(),
         last: None,
         best,
@@ -250,11 +248,6 @@ fn best(run: &RunDir) -> std::io::Result<f64> {
     let all: Vec<Validation> = log::read(&run.path().join("validation.jsonl"))?;
     let scores = all.iter().flat_map(|v| &v.values).filter(|(name, _)| name.trim_start_matches(AVERAGED) == SCORE);
     Ok(scores.map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max))
-}
-
-/// Where a list's relative paths start, if not at the list's folder.
-pub(super) fn root(data: &DataConfig) -> Option<&Path> {
-    (!data.root.as_os_str().is_empty()).then_some(data.root.as_path())
 }
 
 fn log_error(run: &RunDir, source: std::io::Error) -> Error {
@@ -317,9 +310,9 @@ impl Run<'_> {
         self.engine.run(Phase::Begin, &values)?;
         let mut next = position;
         for micro in 0..optim.accumulate {
-            let batch = loader.next_batch()?;
-            next = batch.next;
-            self.feed(batch, index, micro)?;
+            loader.next_batch(&mut self.batch)?;
+            next = self.batch.next;
+            self.feed(index, micro)?;
             self.engine.run(Phase::Micro, &values)?;
         }
         self.engine.run(Phase::Update, &values)?;
@@ -336,12 +329,12 @@ impl Run<'_> {
         Ok(next)
     }
 
-    fn feed(&self, mut batch: Batch, index: usize, micro: usize) -> Result<(), Error> {
-        let (engine, step) = (&self.engine, &self.step);
+    fn feed(&mut self, index: usize, micro: usize) -> Result<(), Error> {
+        let Run { engine, step, batch, job, .. } = self;
         // Streams of 0, 1, ... belong to the loader.
-        let stream = |purpose| data::rng(self.job.seed, index, micro, purpose);
-        if let (Some(labels), Some(mix)) = (step.labels, &self.job.mix) {
-            let soft = mix.apply(&mut batch.frames, &batch.labels, self.job.clip.size, &mut stream(999));
+        let stream = |purpose| data::rng(job.seed, index, micro, purpose);
+        if let (Some(labels), Some(mix)) = (step.labels, &job.mix) {
+            let soft = mix.apply(&mut batch.frames, &batch.labels, job.clip.size, &mut stream(999));
             engine.write(labels, &soft)?;
         }
         engine.write_bytes(step.frames, &batch.frames)?;

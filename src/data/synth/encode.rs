@@ -9,11 +9,6 @@ use less_avc::{BitDepth, LessEncoder};
 
 use crate::data::error::{Error, Result};
 
-/// Luma of a grey level in the limited range that decoders assume.
-fn luma(grey: u8) -> u8 {
-    (16.5 + f32::from(grey) * 219.0 / 255.0) as u8
-}
-
 /// Writes frames of `size` x `size` grey levels at 16 frames a second.
 pub(super) fn write(path: &Path, frames: &[Vec<u8>], size: usize) -> Result<()> {
     let failed = |what: &str| Error::video(path, format!("could not be encoded: {what}"));
@@ -22,9 +17,10 @@ pub(super) fn write(path: &Path, frames: &[Vec<u8>], size: usize) -> Result<()> 
     let mut encoder: Option<LessEncoder> = None;
     let (mut parameters, mut coded) = (None, Vec::new());
     for grey in frames {
-        let mut padded = vec![16u8; stride * stride];
+        // The encoder marks its streams as full range: luma is the grey level itself.
+        let mut padded = vec![0u8; stride * stride];
         for (to, from) in padded.chunks_exact_mut(stride).zip(grey.chunks_exact(size)) {
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to = luma(from));
+            to[..size].copy_from_slice(from);
         }
         let plane = |data, stride| DataPlane { data, stride, bit_depth: BitDepth::Depth8 };
         let side = plane(chroma.as_slice(), stride / 2);
@@ -71,4 +67,27 @@ fn mux(path: &Path, size: usize, sps: Vec<u8>, pps: Vec<u8>, coded: Vec<Vec<u8>>
     use std::io::Write;
     writer.into_writer().flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::video;
+
+    /// Steps that a deblocking filter would smooth, were raw macroblocks taken for coarsely quantised ones.
+    #[test]
+    fn what_is_written_is_read_back() {
+        let size = 48;
+        let grey = |frame: usize, i: usize| 100 + 6 * ((i % size / 4 + i / size / 4 + frame) % 2) as u8;
+        let mut frames: Vec<Vec<u8>> = (0..3).map(|frame| (0..size * size).map(|i| grey(frame, i)).collect()).collect();
+        // Every level there is.
+        frames.push((0..size * size).map(|i| i as u8).collect());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clip.mp4");
+        write(&path, &frames, size).unwrap();
+        let read = video::open(&path).unwrap().frames(&[0, 1, 2, 3]).unwrap();
+        for (rgb, frame) in read.rgb.iter().zip(&frames) {
+            assert!(rgb.chunks_exact(3).zip(frame).all(|(rgb, grey)| rgb == [*grey; 3]));
+        }
+    }
 }

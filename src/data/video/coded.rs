@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::rgb::{Colour, Planes, to_rgb, turned};
 use super::track::{Codec, Parsed, Track, read_at};
-use super::{Facts, Frames, Video, h264, vp9};
+use super::{Facts, Frames, Reader, Video, h264, vp9};
 use crate::data::error::{Error, Result};
 
 /// A file, and where its frames are.
@@ -116,7 +116,7 @@ impl Video for Coded {
         let gaps = (times.len().max(2) - 1) as f64;
         let seconds = span as f64 * (gaps + 1.0) / gaps / track.timescale;
         let codec = track.codec.name().to_owned();
-        Facts { container: track.container.to_owned(), codec, seconds, built_in: true, missing: track.missing }
+        Facts { container: track.container.to_owned(), codec, seconds, reader: Reader::Own, missing: track.missing }
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
@@ -147,12 +147,7 @@ impl Video for Coded {
         for (i, sample) in wanted.iter().enumerate() {
             let picture = decoded.get_mut(sample);
             let picture = picture.ok_or_else(|| self.source.broken(format!("frame {sample} decodes to no picture")))?;
-            let (width, height) = (picture.width, picture.height);
-            if i > 0 && (frames.width, frames.height) != (width, height) {
-                let (w, h) = (frames.width, frames.height);
-                return Err(self.source.broken(format!("frame size changes from {w}x{h} to {width}x{height}")));
-            }
-            (frames.width, frames.height) = (width, height);
+            frames.expect_size(&self.source.path, (picture.width, picture.height))?;
             let again = wanted[i + 1..].contains(sample);
             frames.rgb.push(if again { picture.rgb.clone() } else { std::mem::take(&mut picture.rgb) });
         }

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Frames, Video};
+use super::{Facts, Frames, Reader, Video};
 use crate::data::error::{Error, Result};
 
-/// How long a program may be silent.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a program, or a library, may be silent.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Pixels of the largest frame that is taken.
-const LARGEST_FRAME: usize = 1 << 26;
+pub(super) const LARGEST_FRAME: usize = 1 << 26;
 
-/// What `ffprobe` says of a video.
+/// What `ffprobe`, or the libraries behind it, says of a video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
@@ -29,6 +29,51 @@ pub struct Known {
     times: Vec<Option<f64>>,
     /// Its times are those of frames, so that one can begin at one: mp4, mov, webm, mkv. (In avi they are of packets.)
     seekable: bool,
+}
+
+impl Known {
+    /// Times may come in any order.
+    pub(super) fn new(path: &Path, container: String, codec: String, mut times: Vec<Option<f64>>) -> Result<Known> {
+        // The first of several names that a container has; of mp4 it is that of an older one.
+        let container = if container == "mov" { "mp4".to_owned() } else { container };
+        if times.iter().all(Option::is_some) {
+            times.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        }
+        let seekable = seekable(path).map_err(|e| Error::io(path, e))?;
+        Ok(Known { container, codec, times, seekable })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    pub(super) fn facts(&self, reader: Reader) -> Facts {
+        let times = || self.times.iter().flatten();
+        let seconds = times().last().unwrap_or(&0.0) - times().next().unwrap_or(&0.0);
+        Facts { container: self.container.clone(), codec: self.codec.clone(), seconds, reader, missing: 0 }
+    }
+
+    /// Where to begin for a rank, halfway from the one before; nowhere if times do not tell.
+    pub(super) fn seek(&self, rank: usize) -> Option<f64> {
+        if !self.seekable {
+            return None;
+        }
+        let before = self.times.get(rank.checked_sub(1)?).copied().flatten()?;
+        let own = self.times.get(rank).copied().flatten()?;
+        (own > before).then_some((before + own) / 2.0)
+    }
+
+    /// Whether a time is that of a rank that can be begun at.
+    #[cfg(feature = "ffmpeg")]
+    pub(super) fn is_at(&self, rank: usize, time: f64) -> bool {
+        let own = self.times.get(rank).copied().flatten();
+        self.seek(rank).zip(own).is_some_and(|(from, own)| (time - own).abs() < own - from)
+    }
+
+    #[cfg(feature = "ffmpeg")]
+    pub(super) fn codec(&self) -> &str {
+        &self.codec
+    }
 }
 
 pub(super) struct External {
@@ -126,36 +171,18 @@ impl External {
                 // D marks what an edit list hides.
                 ("packet", time, flags) if !flags.contains('D') => times.push(time.parse().ok()),
                 ("stream", name, _) => name.clone_into(&mut codec),
-                // The first of several names that a container has; of mp4 it is that of an older one.
-                ("format", name, _) => {
-                    let name = name.trim_matches('"');
-                    if name == "mov" { "mp4" } else { name }.clone_into(&mut container);
-                }
+                ("format", name, _) => name.trim_matches('"').clone_into(&mut container),
                 _ => {}
             }
         }
         if times.is_empty() {
             return Err(Error::video(path, format!("{why}; ffprobe finds no video in it either")));
         }
-        if times.iter().all(Option::is_some) {
-            times.sort_by(|a: &Option<f64>, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-        }
-        let seekable = seekable(path).map_err(|e| Error::io(path, e))?;
-        Ok(External { path: path.to_owned(), known: Known { container, codec, times, seekable } })
+        Ok(External { path: path.to_owned(), known: Known::new(path, container, codec, times)? })
     }
 
     fn broken(&self, reason: impl Into<String>) -> Error {
         Error::video(&self.path, reason.into())
-    }
-
-    /// Where to begin for a rank, halfway from the one before; nowhere if times do not tell.
-    fn seek(&self, rank: usize) -> Option<f64> {
-        if !self.known.seekable {
-            return None;
-        }
-        let before = self.known.times.get(rank.checked_sub(1)?).copied().flatten()?;
-        let own = self.known.times.get(rank).copied().flatten()?;
-        (own > before).then_some((before + own) / 2.0)
     }
 
     /// One frame of a PPM stream: width, height, RGB; none at the end.
@@ -194,14 +221,11 @@ pub(in crate::data) fn local(path: &Path) -> std::ffi::OsString {
 
 impl Video for External {
     fn len(&self) -> usize {
-        self.known.times.len()
+        self.known.len()
     }
 
     fn facts(&self) -> Facts {
-        let times = || self.known.times.iter().flatten();
-        let seconds = times().last().unwrap_or(&0.0) - times().next().unwrap_or(&0.0);
-        let (container, codec) = (self.known.container.clone(), self.known.codec.clone());
-        Facts { container, codec, seconds, built_in: false, missing: 0 }
+        self.known.facts(Reader::Program)
     }
 
     fn known(&self) -> Option<Known> {
@@ -215,7 +239,7 @@ impl Video for External {
         if last >= self.len() {
             return Err(self.broken(format!("frame {last} of {} was asked for", self.len())));
         }
-        let seek = self.seek(first);
+        let seek = self.known.seek(first);
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-nostdin", "-threads", "1"]);
         if let Some(seconds) = seek {
@@ -234,14 +258,7 @@ impl Video for External {
             program.sign();
             let wanted: Vec<usize> = (0..ranks.len()).filter(|i| ranks[*i] == at).collect();
             at += 1;
-            let Some((end, others)) = wanted.split_last() else { continue };
-            if frames.width != 0 && (frames.width, frames.height) != (width, height) {
-                let (w, h) = (frames.width, frames.height);
-                return Err(self.broken(format!("frame size changes from {w}x{h} to {width}x{height}")));
-            }
-            (frames.width, frames.height) = (width, height);
-            others.iter().for_each(|i| frames.rgb[*i].clone_from(&rgb));
-            frames.rgb[*end] = rgb;
+            frames.put(&self.path, &wanted, (width, height), rgb)?;
         }
         Ok(frames)
     }

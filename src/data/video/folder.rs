@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Facts, Frames, Video, still};
+use super::{Facts, Frames, Reader, Video, still};
 use crate::data::error::{Error, Result};
 
 pub(super) struct Folder {
@@ -58,7 +58,7 @@ impl Video for Folder {
     }
 
     fn facts(&self) -> Facts {
-        Facts { container: "folder".into(), codec: "images".into(), seconds: 0.0, built_in: true, missing: 0 }
+        Facts { container: "folder".into(), codec: "images".into(), seconds: 0.0, reader: Reader::Own, missing: 0 }
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {

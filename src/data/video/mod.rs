@@ -1,10 +1,13 @@
-//! Reading videos: mp4, mov, webm and mkv with H.264 or VP9, images, folders of them, and all else through the `ffmpeg`
-//! program where it is installed. What a file is, its content tells and not its name.
+//! Reading videos: mp4, mov, webm and mkv with H.264 or VP9, images, folders of them, and all else through FFmpeg: its
+//! libraries where they are linked in, else the `ffmpeg` program where it is installed. What a file is, its content tells
+//! and not its name.
 
 mod coded;
 mod ffmpeg;
 mod folder;
 mod h264;
+#[cfg(feature = "ffmpeg")]
+mod linked;
 mod mp4;
 mod rgb;
 mod still;
@@ -30,6 +33,38 @@ pub struct Frames {
     pub rgb: Vec<Vec<u8>>,
 }
 
+impl Frames {
+    /// Holds a frame's size against that of those before.
+    fn expect_size(&mut self, path: &Path, (width, height): (usize, usize)) -> Result<()> {
+        let Frames { width: w, height: h, .. } = *self;
+        if w != 0 && (w, h) != (width, height) {
+            return Err(Error::video(path, format!("frame size changes from {w}x{h} to {width}x{height}")));
+        }
+        (self.width, self.height) = (width, height);
+        Ok(())
+    }
+
+    /// Puts a frame to all of its places.
+    fn put(&mut self, path: &Path, places: &[usize], size: (usize, usize), rgb: Vec<u8>) -> Result<()> {
+        let Some((end, others)) = places.split_last() else { return Ok(()) };
+        self.expect_size(path, size)?;
+        others.iter().for_each(|i| self.rgb[*i].clone_from(&rgb));
+        self.rgb[*end] = rgb;
+        Ok(())
+    }
+}
+
+/// Who reads a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reader {
+    /// This program's own decoders.
+    Own,
+    /// FFmpeg's libraries, linked in.
+    Linked,
+    /// The `ffmpeg` program.
+    Program,
+}
+
 /// What is known of a video without decoding it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -39,8 +74,8 @@ pub struct Facts {
     pub codec: String,
     /// Length in seconds; 0 where nothing tells.
     pub seconds: f64,
-    /// Read by the program itself, not through `ffmpeg`.
-    pub built_in: bool,
+    /// Who reads it.
+    pub reader: Reader,
     /// Frames that a cut file has no more.
     pub missing: usize,
 }
@@ -93,14 +128,27 @@ pub fn open(path: &Path) -> Result<Box<dyn Video>> {
     };
     match opened {
         Ok(video) => Ok(Box::new(video)),
-        Err(Error::Unsupported { reason, .. }) => Ok(Box::new(ffmpeg::External::open(path, &reason)?)),
+        Err(Error::Unsupported { reason, .. }) => open_other(path, &reason),
         Err(error) => Err(error),
     }
+}
+
+/// Opens what is not decoded here, and `why`.
+fn open_other(path: &Path, why: &str) -> Result<Box<dyn Video>> {
+    #[cfg(feature = "ffmpeg")]
+    match linked::Linked::open(path, why) {
+        Err(Error::Unsupported { .. }) => {}
+        opened => return Ok(Box::new(opened?)),
+    }
+    Ok(Box::new(ffmpeg::External::open(path, why)?))
 }
 
 /// Opens a video of which an index may know something.
 pub(super) fn open_known(path: &Path, index: &Index) -> Result<Box<dyn Video>> {
     match index.get(path)? {
+        #[cfg(feature = "ffmpeg")]
+        Some(known) => Ok(Box::new(linked::Linked::of(path, known))),
+        #[cfg(not(feature = "ffmpeg"))]
         Some(known) => Ok(Box::new(ffmpeg::External::of(path, known))),
         None => open(path),
     }

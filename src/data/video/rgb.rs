@@ -91,6 +91,19 @@ pub(super) fn to_rgb(frame: &Planes<'_>, colour: Colour) -> Vec<u8> {
     rgb
 }
 
+/// Quarter turns, clockwise, of a display matrix's rows (a, b) and (c, d), in 16.16 fixed point, whatever it scales by.
+pub(super) fn quarter_turns(matrix: [i32; 4]) -> Option<u8> {
+    const ONE: i32 = 1 << 16;
+    // A matrix of zeros says nothing.
+    match matrix.map(|v| v.clamp(-ONE, ONE)) {
+        [ONE, 0, 0, ONE] | [0, 0, 0, 0] => Some(0),
+        [0, ONE, c, 0] if c == -ONE => Some(1),
+        [a, 0, 0, d] if a == -ONE && d == -ONE => Some(2),
+        [0, b, ONE, 0] if b == -ONE => Some(3),
+        _ => None,
+    }
+}
+
 /// A frame `(height, width, 3)` after quarter turns clockwise, with its new width and height.
 pub(super) fn turned(rgb: Vec<u8>, width: usize, height: usize, turns: u8) -> (Vec<u8>, usize, usize) {
     if turns == 0 {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, ImageDecoder, ImageFormat};
 
-use super::{Facts, Frames, Video};
+use super::{Facts, Frames, Reader, Video};
 use crate::data::error::{Error, Result};
 
 /// Bytes of the largest image file that is read.
@@ -85,7 +85,7 @@ impl Video for Still {
 
     fn facts(&self) -> Facts {
         let name = format!("{:?}", self.format).to_lowercase();
-        Facts { container: name.clone(), codec: name, seconds: self.seconds, built_in: true, missing: 0 }
+        Facts { container: name.clone(), codec: name, seconds: self.seconds, reader: Reader::Own, missing: 0 }
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {

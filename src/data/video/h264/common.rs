@@ -9,14 +9,21 @@ use rusty_h264_decoder::Decoder;
 
 use super::super::coded::Source;
 use super::super::rgb::Planes;
-use super::{Need, Needs, is_parameters, units};
+use super::{Need, Needs, is_parameters, macroblocks, units};
 use crate::data::error::Result;
 
 const START: [u8; 4] = [0, 0, 0, 1];
+/// Bytes of 16 x 16 pixels as they are.
+const RAW_MACROBLOCK: usize = 384;
 
-/// Whether the decoder is right about streams of these parameters: Baseline, Main or High, 8 bits, 4:2:0, frames alone,
-/// nothing made for lossy networks (of constrained intra prediction it gives wrong pixels without a word).
-pub(super) fn suits(config: &AvccConfig<'_>) -> bool {
+/// Whether the decoder is right about streams of these parameters whose largest sample has so many bytes: Baseline, Main or
+/// High, 8 bits, 4:2:0, frames alone, nothing made for lossy networks. It gives wrong pixels without a word of
+///
+/// * constrained intra prediction;
+/// * pictures cropped at their left or top;
+/// * raw macroblocks (I_PCM), which it deblocks as if they were quantised like the one before. That shows only where an encoder
+///   writes them at coarse quantisers, as lossless ones do, and then samples are about as large as pixels.
+pub(super) fn suits(config: &AvccConfig<'_>, largest: usize) -> bool {
     let sets = config.sps_nals.iter().map(|nal| parse_sps(&nal.rbsp));
     let Ok(sets) = sets.collect::<std::result::Result<Vec<_>, _>>() else { return false };
     let frames = sets.iter().all(|sps| {
@@ -26,6 +33,11 @@ pub(super) fn suits(config: &AvccConfig<'_>) -> bool {
             && !sps.qpprime_y_zero_transform_bypass_flag
             && sps.frame_mbs_only_flag
             && !sps.gaps_in_frame_num_value_allowed_flag
+            && (sps.crop_left(), sps.crop_top()) == (0, 0)
+            && {
+                let (width, height) = macroblocks(sps);
+                2 * largest < width * height * RAW_MACROBLOCK
+            }
     });
     let slices = config.pps_nals.iter().all(|nal| {
         parse_pps(&nal.rbsp, sets.first()).is_ok_and(|pps| {

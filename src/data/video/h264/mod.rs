@@ -50,7 +50,8 @@ pub(super) fn decode(
     wanted: &[usize],
     take: &mut dyn FnMut(usize, Planes<'_>),
 ) -> Result<()> {
-    if common::suits(&config(source)?) && common::decode(source, range.clone(), wanted, take)? {
+    let largest = source.track.samples.iter().map(|sample| sample.size).max().unwrap_or(0);
+    if common::suits(&config(source)?, largest) && common::decode(source, range.clone(), wanted, take)? {
         return Ok(());
     }
     every::decode(source, range, wanted, take)
@@ -90,10 +91,15 @@ impl<'a> Needs<'a> {
     }
 }
 
+/// Width and height in macroblocks.
+fn macroblocks(sps: &Sps) -> (usize, usize) {
+    let (width, height) = (sps.pic_width_in_mbs_minus1 as usize + 1, sps.pic_height_in_map_units_minus1 as usize + 1);
+    (width, height * if sps.frame_mbs_only_flag { 1 } else { 2 })
+}
+
 /// Size in macroblocks, if no level allows it.
 fn too_large(sps: &Sps) -> Option<(usize, usize)> {
-    let (width, height) = (sps.pic_width_in_mbs_minus1 as usize + 1, sps.pic_height_in_map_units_minus1 as usize + 1);
-    let height = height * if sps.frame_mbs_only_flag { 1 } else { 2 };
+    let (width, height) = macroblocks(sps);
     (width.saturating_mul(height) > LARGEST_PICTURE).then_some((width, height))
 }
 
@@ -138,7 +144,7 @@ mod tests {
             let path = std::path::Path::new("assets/clips").join(name);
             let mut source = Source::open(&path, mp4::parse).unwrap();
             let all: Vec<usize> = (0..source.track.samples.len()).collect();
-            assert!(common::suits(&config(&source).unwrap()), "{name}");
+            assert!(common::suits(&config(&source).unwrap(), 0), "{name}");
             let (mut fast, mut slow) = (Pictures::new(), Pictures::new());
             let range = 0..=all.len() - 1;
             assert!(common::decode(&mut source, range.clone(), &all, &mut keep(&mut fast)).unwrap(), "{name}");
@@ -146,5 +152,14 @@ mod tests {
             assert_eq!(fast.len(), all.len(), "{name}");
             assert!(fast == slow, "{name}");
         }
+    }
+
+    #[test]
+    fn samples_as_large_as_pixels_are_not_common() {
+        let source = Source::open("assets/clips/high_bframes.mp4".as_ref(), mp4::parse).unwrap();
+        let config = config(&source).unwrap();
+        let (width, height) = macroblocks(&parse_sps(&config.sps_nals[0].rbsp).unwrap());
+        let half = width * height * 192;
+        assert!(common::suits(&config, half - 1) && !common::suits(&config, half));
     }
 }

@@ -9,7 +9,7 @@ mod tables;
 
 use std::fs::File;
 
-use super::rgb::Colour;
+use super::rgb::{Colour, quarter_turns};
 use super::track::{Codec, Fault, Parsed, Track, read_at};
 
 /// A real index is far smaller (an hour at 60 frames a second takes some 3 MB).
@@ -189,16 +189,11 @@ fn film_timescale(moov: &[u8]) -> Parsed<f64> {
 fn turns(tkhd: &[u8]) -> Parsed<u8> {
     // Version 1 has times and duration in 8 bytes each.
     let at = if tkhd.first() == Some(&1) { 52 } else { 40 };
-    const ONE: i32 = 1 << 16;
-    let sign = |index: usize| be32(tkhd, at + 4 * index).map(|v| (v as u32 as i32).clamp(-ONE, ONE));
-    // Rows (a, b, u) and (c, d, v); a matrix of zeros says nothing.
-    match [sign(0)?, sign(1)?, sign(3)?, sign(4)?] {
-        [ONE, 0, 0, ONE] | [0, 0, 0, 0] => Ok(0),
-        [0, ONE, c, 0] if c == -ONE => Ok(1),
-        [a, 0, 0, d] if a == -ONE && d == -ONE => Ok(2),
-        [0, b, ONE, 0] if b == -ONE => Ok(3),
-        other => Err(Fault::unsupported(format!("frames shown through the matrix {other:?} are not supported"))),
-    }
+    let number = |index: usize| be32(tkhd, at + 4 * index).map(|v| v as u32 as i32);
+    // Rows (a, b, u) and (c, d, v).
+    let matrix = [number(0)?, number(1)?, number(3)?, number(4)?];
+    let unknown = || Fault::unsupported(format!("frames shown through the matrix {matrix:?} are not supported"));
+    quarter_turns(matrix).ok_or_else(unknown)
 }
 
 /// What the sample description tells.
