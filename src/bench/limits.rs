@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Error, median, node_seconds, warm};
+use super::{Error, median, warm};
 use crate::gpu::{Dtype, Gpu, Phase, Recorder, StepValues, grid};
 
 /// What an adapter can do at most.
@@ -37,7 +37,7 @@ pub(super) fn gflops(gpu: &Arc<Gpu>) -> Result<f64, Error> {
     });
     let dispatch = rec.dispatch("limit", "multiply_add").bind("y", y);
     dispatch.u32("len", len).f32("factor", FACTOR).f32("term", TERM).groups(grid(len.div_ceil(64)));
-    Ok(flops / node_seconds(&mut warm(gpu, rec)?, RUNS)? / 1e9)
+    Ok(flops / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9)
 }
 
 const FACTOR: f32 = 0.999;
@@ -55,7 +55,7 @@ pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
     let len: usize = if gpu.caps().software { 1 << 20 } else { 1 << 22 };
     let mut rec = Recorder::new(gpu.caps().clone());
     copy(&mut rec, len);
-    let copy_gbs = 32.0 * len as f64 / node_seconds(&mut warm(gpu, rec)?, RUNS)? / 1e9;
+    let copy_gbs = 32.0 * len as f64 / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9;
 
     const DISPATCHES: usize = 500;
     let mut rec = Recorder::new(gpu.caps().clone());

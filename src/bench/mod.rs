@@ -57,12 +57,6 @@ fn warm(gpu: &Arc<Gpu>, rec: Recorder) -> Result<Engine, Error> {
     Ok(engine)
 }
 
-/// Seconds that the adapter spends on the nodes of a micro-batch, without the host's share: the median of `runs`.
-fn node_seconds(engine: &mut Engine, runs: usize) -> Result<f64, Error> {
-    let sums = (0..runs).map(|_| Ok(engine.time_nodes(Phase::Micro)?.iter().map(|node| node.seconds).sum()));
-    Ok(median(sums.collect::<Result<Vec<f64>, Error>>()?))
-}
-
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

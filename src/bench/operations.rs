@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Error, limits, node_seconds, warm};
-use crate::gpu::{Dtype, Gpu, Recorder, Tensor};
+use super::{Error, limits, warm};
+use crate::gpu::{Dtype, Gpu, Phase, Recorder, Tensor};
 use crate::op::attention;
 use crate::op::layer_norm::{self, EPS, Norm};
-use crate::op::matmul::{self, Epilogue, Layout, Product};
+use crate::op::matmul::{self, End, Layout};
 
 /// One operation's figures.
 #[derive(Debug, Clone, Serialize)]
@@ -45,40 +45,18 @@ fn input(rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
     rec.input(name, shape, Dtype::F32)
 }
 
-/// What a product of the benchmark ends with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum End {
-    Store,
-    Gelu,
-    Skip,
-    GeluGradient,
-}
-
 fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate {
-    let record = move |rec: &mut Recorder| {
-        let (a, b) = (input(rec, "a", &[m * k]), input(rec, "b", &[k * n]));
-        let bias = input(rec, "bias", &[n]);
-        let mut hidden = |name: &str| matmul::operand(rec, name.to_owned(), &[m, n], &[]);
-        let (c, epilogue) = match end {
-            End::Gelu => (hidden("c"), Epilogue::Gelu { bias, saved: Some(hidden("saved")) }),
-            End::GeluGradient => (hidden("c"), Epilogue::GeluGradient(hidden("before"))),
-            End::Skip => {
-                let skip = input(rec, "skip", &[m, n]);
-                (rec.transient("c", &[m, n]), Epilogue::Skip { bias, skip, scale: None })
-            }
-            End::Store => (rec.transient("c", &[m, n]), Epilogue::Store),
-        };
-        let product = Product { a, b, c, layout, m, n, k, epilogue };
-        matmul::record(rec, "product", product);
+    let ends = match end {
+        End::Gelu { .. } => " Gelu",
+        End::Skip { .. } => " Skip",
+        End::GeluGradient => " GeluGradient",
+        End::Store | End::Accumulate | End::Bias => "",
     };
     Candidate {
-        name: match end {
-            End::Store => format!("product {layout:?} {m}x{k}x{n}"),
-            _ => format!("product {layout:?} {m}x{k}x{n} {end:?}"),
-        },
+        name: format!("product {layout:?} {m}x{k}x{n}{ends}"),
         flops: 2.0 * (m * k * n) as f64,
         bytes: 4.0 * (m * k + k * n + m * n) as f64,
-        record: Box::new(record),
+        record: Box::new(move |rec| matmul::alone(rec, layout, (m, k, n), end)),
     }
 }
 
@@ -130,8 +108,8 @@ fn candidates() -> Vec<Candidate> {
             all.push(product(Layout::TN, n, tokens, k, End::Store));
         }
     }
-    all.push(product(Layout::NT, 1568, 384, 1536, End::Gelu));
-    all.push(product(Layout::NT, 1568, 1536, 384, End::Skip));
+    all.push(product(Layout::NT, 1568, 384, 1536, End::Gelu { saved: true }));
+    all.push(product(Layout::NT, 1568, 1536, 384, End::Skip { scaled: false }));
     all.push(product(Layout::NN, 1568, 384, 1536, End::GeluGradient));
     for tokens in [160, 256, 1568] {
         all.extend([false, true].map(|backward| attention(tokens, 6, 64, backward)));
@@ -159,7 +137,7 @@ fn measure(gpu: &Arc<Gpu>, candidate: &Candidate) -> Result<Operation, Error> {
     (candidate.record)(&mut rec);
     let kernel = rec.last_kernel().unwrap_or_default().to_owned();
     let limit = limits::gflops(gpu)?;
-    let seconds = node_seconds(&mut warm(gpu, rec)?, 5)?;
+    let seconds = warm(gpu, rec)?.seconds(Phase::Micro, 5)?;
     let gflops = candidate.flops / seconds / 1e9;
     Ok(Operation {
         name: candidate.name.clone(),

@@ -93,18 +93,12 @@ fn table(step: &Step, each: bool) -> String {
         step.first_step
     );
     let all: f64 = step.shares.iter().map(|s| s.ms).sum();
-    let width = if each { 0 } else { 30 };
     for s in if each { &step.each } else { &step.shares } {
-        text += &format!(
-            "\n  {:<width$}{:>5} x{:>10.3} ms{:>8.1} %",
-            if each { "" } else { &s.operation },
-            s.count,
-            s.ms / s.count as f64,
-            100.0 * s.ms / all
-        );
-        if each {
-            text += &format!("{:>8.1} GFLOP/s  {}", 1e3 * s.gflop / s.ms, s.operation);
-        }
+        let figures = format!("{:>5} x{:>10.3} ms{:>8.1} %", s.count, s.ms / s.count as f64, 100.0 * s.ms / all);
+        text += &match each {
+            true => format!("\n  {figures}{:>8.1} GFLOP/s  {}", 1e3 * s.gflop / s.ms, s.operation),
+            false => format!("\n  {:<30}{figures}", s.operation),
+        };
     }
     text
 }

@@ -26,11 +26,10 @@ impl Choices {
         self.kernels.contains_key(question)
     }
 
-    /// The candidate that was chosen, else the first.
-    fn of(&self, question: &str, candidates: &[&'static str]) -> Option<&'static str> {
+    /// Which candidate was chosen, else the first.
+    fn of(&self, question: &str, candidates: &[&str]) -> usize {
         let chosen = self.everywhere.as_ref().or_else(|| self.kernels.get(question));
-        let found = candidates.iter().find(|candidate| chosen.is_some_and(|chosen| chosen == **candidate));
-        found.or(candidates.first()).copied()
+        chosen.and_then(|chosen| candidates.iter().position(|candidate| candidate == chosen)).unwrap_or(0)
     }
 }
 
@@ -43,13 +42,9 @@ pub(super) struct Question {
 }
 
 impl Recorder {
-    /// The kernel to take of `candidates`, preferred first, for an operation that `question` names with its sizes.
-    ///
-    /// # Panics
-    /// If there is no candidate: a mistake in an operation.
-    pub fn choice(&self, question: &str, candidates: &[&'static str]) -> &'static str {
-        let found = self.caps().choices.of(question, candidates);
-        found.unwrap_or_else(|| panic!("{question}: no kernel"))
+    /// Which of `candidates`, preferred first, to take for an operation that `question` names with its sizes.
+    pub fn choice(&self, question: &str, candidates: &[&'static str]) -> usize {
+        self.caps().choices.of(question, candidates)
     }
 
     /// The same; notes how to time the operation alone, for the adapter to be tuned to it.
@@ -58,7 +53,7 @@ impl Recorder {
         question: String,
         candidates: &[&'static str],
         alone: impl Fn(&mut Recorder) + 'static,
-    ) -> &'static str {
+    ) -> usize {
         let chosen = self.choice(&question, candidates);
         if candidates.len() > 1 {
             let noted = Question { candidates: candidates.to_vec(), alone: Arc::new(alone) };

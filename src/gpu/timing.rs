@@ -44,6 +44,17 @@ impl Engine {
         Ok(times)
     }
 
+    /// Seconds that the nodes of a phase take together, without the host's share: the median of `runs`.
+    ///
+    /// # Errors
+    /// The device was lost.
+    pub fn seconds(&mut self, phase: Phase, runs: usize) -> Result<f64> {
+        let sums = (0..runs).map(|_| Ok(self.time_nodes(phase)?.iter().map(|node| node.seconds).sum()));
+        let mut sums = sums.collect::<Result<Vec<f64>>>()?;
+        sums.sort_by(f64::total_cmp);
+        Ok(sums.get(runs / 2).copied().unwrap_or(f64::NAN))
+    }
+
     fn node_time(&self, index: usize, seconds: f64) -> NodeTime {
         let node = &self.plan.nodes[index];
         let shape = |tensors: &[Tensor]| {

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::recorder::{Phase, Recorder};
 use super::store::Measured;
 
-/// Times of which a kernel's is the median.
+/// Times of which a kernel's is the median, after one that is not counted.
 const RUNS: usize = 3;
 /// A kernel that took this often the time of the best so far is not timed again.
 const HOPELESS: f64 = 2.0;
@@ -24,15 +24,8 @@ fn time(gpu: &Arc<Gpu>, caps: Caps, question: &Question, best: f64) -> Result<f6
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     engine.run(Phase::Micro, &StepValues::default())?;
     engine.wait()?;
-    let mut runs = Vec::new();
-    for _ in 0..RUNS {
-        runs.push(engine.time_nodes(Phase::Micro)?.iter().map(|node| node.seconds).sum());
-        if runs[0] > HOPELESS * best {
-            break;
-        }
-    }
-    runs.sort_by(f64::total_cmp);
-    Ok(runs[runs.len() / 2])
+    let once = engine.seconds(Phase::Micro, 1)?;
+    if once > HOPELESS * best { Ok(once) } else { engine.seconds(Phase::Micro, RUNS) }
 }
 
 /// Times what of a recording's kernels was not timed before on this adapter, keeps what it finds, and gives capabilities

@@ -80,6 +80,45 @@ pub struct Product {
     pub epilogue: Epilogue,
 }
 
+/// How a product ends, whatever the tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// `Epilogue::Store`, or the first share of a weight's gradient.
+    Store,
+    /// A further share of it.
+    Accumulate,
+    /// `Epilogue::Bias`
+    Bias,
+    /// `Epilogue::Gelu`
+    Gelu {
+        /// For a gradient.
+        saved: bool,
+    },
+    /// `Epilogue::Skip`
+    Skip {
+        /// By a factor a sample.
+        scaled: bool,
+    },
+    /// `Epilogue::GeluGradient`
+    GeluGradient,
+}
+
+impl End {
+    /// Name of the entry point.
+    fn entry(self) -> &'static str {
+        match self {
+            End::Store => "plain",
+            End::Accumulate => "accumulate",
+            End::Bias => "biased",
+            End::Gelu { saved: false } => "activated",
+            End::Gelu { saved: true } => "activated_saved",
+            End::Skip { scaled: false } => "skipped",
+            End::Skip { scaled: true } => "skipped_scaled",
+            End::GeluGradient => "activation_gradient",
+        }
+    }
+}
+
 /// The kernels there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -121,6 +160,10 @@ impl Family {
     }
 }
 
+fn names(families: &[Family]) -> Vec<&'static str> {
+    families.iter().map(|family| family.shader()).collect()
+}
+
 impl Product {
     fn suits_subgroups(&self, caps: &Caps) -> bool {
         let read = if self.layout == Layout::TN { self.m } else { self.k };
@@ -151,48 +194,14 @@ impl Product {
     /// What its kernel depends on.
     fn question(&self) -> String {
         let Product { layout, m, n, k, .. } = *self;
-        let end = match self.epilogue {
-            Epilogue::Weight { first: true, .. } => "plain",
-            Epilogue::Weight { first: false, .. } => "accumulate",
-            _ => self.epilogue.entry(),
-        };
-        format!("product {layout:?} {m}x{k}x{n} {end}")
-    }
-
-    fn chosen(candidates: &[Family], kernel: &str) -> Family {
-        candidates.iter().copied().find(|family| family.shader() == kernel).unwrap_or(candidates[0])
-    }
-
-    /// The kernel it will take.
-    fn family(&self, rec: &Recorder) -> Family {
-        let candidates = self.candidates(rec);
-        let names: Vec<&str> = candidates.iter().map(|family| family.shader()).collect();
-        Self::chosen(&candidates, rec.choice(&self.question(), &names))
-    }
-
-    /// Records the same product of inputs, `samples` of them scaled apart.
-    fn alone(&self, rec: &mut Recorder, samples: usize) {
-        let Product { m, n, k, .. } = *self;
-        let mut input = |name: &str, shape: &[usize]| rec.input(name, shape, Dtype::F32);
-        let (a, b, bias, square) =
-            (input("a", &[m * k]), input("b", &[k * n]), input("bias", &[n]), input("x", &[m, n]));
-        let scales = input("scale", &[samples]);
-        let (c, saves) = (rec.transient("c", &[m, n]), rec.transient("saved", &[m, n]));
-        let epilogue = match self.epilogue {
-            Epilogue::Store => Epilogue::Store,
-            Epilogue::Weight { first, .. } => Epilogue::Weight { first, totals: None },
-            Epilogue::Bias(_) => Epilogue::Bias(bias),
-            Epilogue::Gelu { saved, .. } => Epilogue::Gelu { bias, saved: saved.map(|_| saves) },
-            Epilogue::Skip { scale, .. } => Epilogue::Skip { bias, skip: square, scale: scale.map(|_| scales) },
-            Epilogue::GeluGradient(_) => Epilogue::GeluGradient(square),
-        };
-        record(rec, "product", Product { a, b, c, epilogue, ..*self });
+        format!("product {layout:?} {m}x{k}x{n} {}", self.epilogue.end().entry())
     }
 
     /// Whether `Epilogue::Weight` can make these column sums on the way.
     pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
-        let (from, to) = totals.left;
-        !self.family(rec).tiles() && from.is_multiple_of(4) && to.is_multiple_of(4)
+        let (candidates, (from, to)) = (self.candidates(rec), totals.left);
+        let chosen = rec.choice(&self.question(), &names(&candidates));
+        !candidates[chosen].tiles() && from.is_multiple_of(4) && to.is_multiple_of(4)
     }
 
     /// `((row, k), (k, column))` strides of A and B.
@@ -206,20 +215,23 @@ impl Product {
 }
 
 impl Epilogue {
+    fn end(&self) -> End {
+        match self {
+            Epilogue::Store | Epilogue::Weight { first: true, .. } => End::Store,
+            Epilogue::Weight { first: false, .. } => End::Accumulate,
+            Epilogue::Bias(_) => End::Bias,
+            Epilogue::Gelu { saved, .. } => End::Gelu { saved: saved.is_some() },
+            Epilogue::Skip { scale, .. } => End::Skip { scaled: scale.is_some() },
+            Epilogue::GeluGradient(_) => End::GeluGradient,
+        }
+    }
+
     /// Name of the entry point.
     fn entry(&self) -> &'static str {
         match self {
-            Epilogue::Store => "plain",
-            Epilogue::Weight { first: true, totals: None } => "plain",
             Epilogue::Weight { first: true, totals: Some(_) } => "plain_totals",
-            Epilogue::Weight { first: false, totals: None } => "accumulate",
             Epilogue::Weight { first: false, totals: Some(_) } => "accumulate_totals",
-            Epilogue::Bias(_) => "biased",
-            Epilogue::Gelu { saved: None, .. } => "activated",
-            Epilogue::Gelu { saved: Some(_), .. } => "activated_saved",
-            Epilogue::Skip { scale: None, .. } => "skipped",
-            Epilogue::Skip { scale: Some(_), .. } => "skipped_scaled",
-            Epilogue::GeluGradient(_) => "activation_gradient",
+            _ => self.end().entry(),
         }
     }
 
@@ -282,19 +294,21 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         _ => p.m,
     };
     let candidates = p.candidates(rec);
-    let names: Vec<&str> = candidates.iter().map(|family| family.shader()).collect();
-    let kernel = rec.choose(p.question(), &names, move |rec| p.alone(rec, p.m / per_sample));
-    let family = Product::chosen(&candidates, kernel);
+    let end = p.epilogue.end();
+    let time = move |rec: &mut Recorder| alone(rec, p.layout, (p.m, p.k, p.n), end);
+    let family = candidates[rec.choose(p.question(), &names(&candidates), time)];
     let [a, b] = if family == Family::Image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
-    let extra = p.epilogue.inputs();
-    let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(extra.iter().map(|(_, t)| *t)).collect();
+    let read = p.epilogue.inputs();
+    let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(read.iter().map(|(_, t)| *t)).collect();
     let beside = p.epilogue.outputs();
     let outputs: Vec<Tensor> = [p.c].into_iter().chain(beside.map(|(_, t)| t)).collect();
     let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64 + p.epilogue.flops() * (p.m * p.n) as f64;
-    // Read from a texture, as the operands are; layer norm has mostly made one of it.
-    let skip = match p.epilogue {
-        Epilogue::Skip { skip, .. } if family == Family::Image => Some(rec.image(skip)),
-        _ => None,
+    let bound = match p.epilogue {
+        // From a texture, as the operands are; layer norm has mostly made one of it.
+        Epilogue::Skip { bias, skip, scale } if family == Family::Image => {
+            Epilogue::Skip { bias, skip: rec.image(skip), scale }.inputs()
+        }
+        _ => read,
     };
     rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
     let c = match p.epilogue {
@@ -302,11 +316,37 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         _ if rec.is_image(p.c) => panic!("{name}: {} is an image", rec.name(p.c)),
         _ => "c",
     };
-    let mut dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind(c, p.c);
-    for (name, tensor) in extra.into_iter().chain(beside) {
-        dispatch = dispatch.bind(name, skip.filter(|_| name == "skip").unwrap_or(tensor));
-    }
+    let dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind(c, p.c);
+    let dispatch = bound.into_iter().chain(beside).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
     finish(dispatch, &p, family, per_sample);
+}
+
+/// Records a product of inputs, C (`m`, `n`) of `k` terms, to be timed.
+pub fn alone(rec: &mut Recorder, layout: Layout, (m, k, n): (usize, usize, usize), end: End) {
+    fn input(rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
+        rec.input(name, shape, Dtype::F32)
+    }
+    let (a, b) = (input(rec, "a", &[m * k]), input(rec, "b", &[k * n]));
+    let c = match end {
+        End::Gelu { .. } | End::GeluGradient => operand(rec, "c".to_owned(), &[m, n], &[]),
+        _ => rec.transient("c", &[m, n]),
+    };
+    let epilogue = match end {
+        End::Store => Epilogue::Store,
+        End::Accumulate => Epilogue::Weight { first: false, totals: None },
+        End::Bias => Epilogue::Bias(input(rec, "bias", &[n])),
+        End::Gelu { saved } => {
+            let saved = saved.then(|| operand(rec, "saved".to_owned(), &[m, n], &[]));
+            Epilogue::Gelu { bias: input(rec, "bias", &[n]), saved }
+        }
+        End::Skip { scaled } => Epilogue::Skip {
+            bias: input(rec, "bias", &[n]),
+            skip: input(rec, "skip", &[m, n]),
+            scale: scaled.then(|| input(rec, "scale", &[1])),
+        },
+        End::GeluGradient => Epilogue::GeluGradient(operand(rec, "before".to_owned(), &[m, n], &[])),
+    };
+    record(rec, "product", Product { a, b, c, layout, m, n, k, epilogue });
 }
 
 /// Ends a dispatch with the product's sizes and grid.

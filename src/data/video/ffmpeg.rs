@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Frames, Reader, Video};
+use super::{Facts, Frames, Reader, Video, span};
 use crate::data::error::{Error, Result};
 
 /// How long a program, or a library, may be silent.
@@ -233,12 +233,8 @@ impl Video for External {
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
-        let (Some(&first), Some(&last)) = (ranks.iter().min(), ranks.iter().max()) else {
-            return Ok(Frames { width: 0, height: 0, rgb: Vec::new() });
-        };
-        if last >= self.len() {
-            return Err(self.broken(format!("frame {last} of {} was asked for", self.len())));
-        }
+        let span = span(ranks, self.len(), |reason| self.broken(reason))?;
+        let Some((first, last)) = span else { return Ok(Frames::none()) };
         let seek = self.known.seek(first);
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-nostdin", "-threads", "1"]);

@@ -18,7 +18,7 @@ use ffmpeg_next::{Dictionary, Packet, Rational, codec, color, decoder, frame, lo
 
 use super::ffmpeg::{External, Known, LARGEST_FRAME, PATIENCE};
 use super::rgb::{quarter_turns, turned};
-use super::{Facts, Frames, Reader, Video};
+use super::{Facts, Frames, Reader, Video, span};
 use crate::data::error::{Error, Result};
 
 /// What the libraries call trouble.
@@ -294,12 +294,8 @@ impl Video for Linked {
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
-        let (Some(&first), Some(&last)) = (ranks.iter().min(), ranks.iter().max()) else {
-            return Ok(Frames { width: 0, height: 0, rgb: Vec::new() });
-        };
-        if last >= self.len() {
-            return Err(self.broken(format!("frame {last} of {} was asked for", self.len())));
-        }
+        let span = span(ranks, self.len(), |reason| self.broken(reason))?;
+        let Some((first, last)) = span else { return Ok(Frames::none()) };
         // Whatever goes wrong on the way to a place may go right from the start.
         if let Some(seconds) = self.known.seek(first)
             && let Ok(frames) = self.decode(ranks, (first, last), Some(seconds))

@@ -34,6 +34,11 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// No frame.
+    fn none() -> Frames {
+        Frames { width: 0, height: 0, rgb: Vec::new() }
+    }
+
     /// Holds a frame's size against that of those before.
     fn expect_size(&mut self, path: &Path, (width, height): (usize, usize)) -> Result<()> {
         let Frames { width: w, height: h, .. } = *self;
@@ -51,6 +56,18 @@ impl Frames {
         others.iter().for_each(|i| self.rgb[*i].clone_from(&rgb));
         self.rgb[*end] = rgb;
         Ok(())
+    }
+}
+
+/// First and last of the ranks that are wanted of `len` frames; none where none is.
+///
+/// # Errors
+/// What `broken` makes of it that there is no such frame.
+fn span(ranks: &[usize], len: usize, broken: impl FnOnce(String) -> Error) -> Result<Option<(usize, usize)>> {
+    match (ranks.iter().min(), ranks.iter().max()) {
+        (_, Some(&last)) if last >= len => Err(broken(format!("frame {last} of {len} was asked for"))),
+        (Some(&first), Some(&last)) => Ok(Some((first, last))),
+        _ => Ok(None),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, ImageDecoder, ImageFormat};
 
-use super::{Facts, Frames, Reader, Video};
+use super::{Facts, Frames, Reader, Video, span};
 use crate::data::error::{Error, Result};
 
 /// Bytes of the largest image file that is read.
@@ -89,12 +89,8 @@ impl Video for Still {
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
-        let Some(&last) = ranks.iter().max() else {
-            return Ok(Frames { width: 0, height: 0, rgb: Vec::new() });
-        };
-        if last >= self.frames {
-            return Err(Error::video(&self.path, format!("frame {last} of {} was asked for", self.frames)));
-        }
+        let span = span(ranks, self.frames, |reason| Error::video(&self.path, reason))?;
+        let Some((_, last)) = span else { return Ok(Frames::none()) };
         let mut frames = Frames { width: 0, height: 0, rgb: vec![Vec::new(); ranks.len()] };
         let mut take = |index: usize, rgb: image::RgbImage| {
             (frames.width, frames.height) = (rgb.width() as usize, rgb.height() as usize);
