@@ -1,5 +1,6 @@
 //! Every shader against its CPU twin, every twin's gradient against finite differences.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mvd::bench::workloads;
@@ -10,18 +11,25 @@ fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
     run_some(variant, options, |_| true);
 }
 
-fn run_some(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions, wanted: impl Fn(&str) -> bool) {
+/// Gives the kernels that ran.
+fn run_some(
+    variant: impl Fn(&Caps) -> Caps,
+    options: &EngineOptions,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeSet<&'static str> {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env()).unwrap_or_else(|e| panic!("{e}")));
     let caps = variant(gpu.caps());
-    let mut failures = Vec::new();
+    let (mut failures, mut kernels) = (Vec::new(), BTreeSet::new());
     for case in cases().into_iter().filter(|case| wanted(&case.name)) {
         let outcome = check(&gpu, &caps, &case, options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert!(!outcome.nodes.is_empty(), "{}: nothing was compared", case.name);
+        kernels.extend(outcome.nodes.iter().filter_map(|node| node.kernel));
         if !outcome.passed() {
             failures.push(format!("{outcome:#?}"));
         }
     }
     assert!(failures.is_empty(), "{} on {}", failures.join("\n"), gpu.describe());
+    kernels
 }
 
 #[test]
@@ -41,12 +49,24 @@ fn shaders_that_read_buffers_agree_with_their_twins() {
 
 #[test]
 fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
-    for kernel in ["matmul", "matmul_small", "matmul_subgroup"] {
-        let products = |name: &str| name.starts_with("linear") || name.starts_with("mlp");
-        let choices = Arc::new(Choices::everywhere(kernel));
+    let wanted = |kernel: &str| {
+        let size = kernel.strip_prefix("attention_").and_then(|rest| rest.split('_').next_back()).map(str::to_owned);
+        move |name: &str| match &size {
+            Some(size) => name.ends_with(&format!("heads of {size}")),
+            None => name.starts_with("linear") || name.starts_with("mlp"),
+        }
+    };
+    let attention =
+        ["subgroup", "tile", "quad"].map(|family| [16, 32, 64, 80].map(|size| format!("attention_{family}_{size}")));
+    let kernels =
+        ["matmul", "matmul_small", "matmul_subgroup"].map(str::to_owned).into_iter().chain(attention.concat());
+    for kernel in kernels.filter(|kernel| kernel != "attention_subgroup_80") {
+        let choices = Arc::new(Choices::everywhere(&kernel));
         // As on a GPU: several candidates.
         let gpu = |caps: &Caps| Caps { choices: Arc::clone(&choices), software: false, ..caps.without_images() };
-        run_some(gpu, &EngineOptions::default(), products);
+        let ran = run_some(gpu, &EngineOptions::default(), wanted(&kernel));
+        // Those of 8 lanes run where a subgroup has as many.
+        assert!(ran.contains(&*kernel) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every recipe, as `mvd recipes NAME` prints it, is a config that its command takes back.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn mvd(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mvd")).args(args).output().unwrap()
@@ -51,4 +51,14 @@ fn all_of_them() {
         assert!(said.contains("did you mean weight_decay?"), "{name}: {said}");
     }
     assert!(!nowhere.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mvd"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command.arg("recipes").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(!ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
 }

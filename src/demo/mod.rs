@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use page::{Figure, Page, Row, render};
-use plan::{Configs, DIRECTION, LABELS, Label, SHAPE};
+use plan::{Configs, DIRECTION, LABELS, Label, Part, SHAPE};
 pub use plan::{Cost, Costs, Plan, Sizes, Steps};
 
 use crate::config::{EncoderKind, PretrainKind};
@@ -158,14 +158,22 @@ pub fn run(gpu: &Arc<Gpu>, options: &Options, progress: &mut dyn Progress) -> Re
     let file = out.join("plan.toml");
     let resumed = file.exists();
     let plan = if resumed { read_plan(&file, options)? } else { make_plan(gpu, options, &configs, begun, progress)? };
-    let measured = begun.elapsed();
     let mut demo = Demo { gpu, out, configs, plan, progress, done: 0.0 };
+    let mut last = begun.elapsed();
+    let mut fit = |demo: &mut Demo, part| {
+        let now = begun.elapsed();
+        let took = now - std::mem::replace(&mut last, now);
+        // What is gone on with keeps its plan: part of its time was spent before.
+        if resumed {
+            return Ok(());
+        }
+        demo.plan.refit(part, took, now);
+        write_plan(&file, &demo.plan)
+    };
     let teachers = demo.teachers()?;
+    fit(&mut demo, Part::Teachers)?;
     let models = demo.models(&teachers)?;
-    if !resumed {
-        demo.plan.refit(begun.elapsed(), measured);
-        write_plan(&file, &demo.plan)?;
-    }
+    fit(&mut demo, Part::Students)?;
     let rows = models.iter().map(|model| demo.row(model)).collect::<Result<Vec<_>, Error>>()?;
     demo.progress.stage("pictures", 0.98..1.0);
     let figures = demo.figures(&teachers, &models)?;

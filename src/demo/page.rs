@@ -267,16 +267,8 @@ mod tests {
         let cost = Cost { start: 1.0, step: 0.1 };
         let costs = Costs { image: cost, video: cost, one: cost, both: cost, tuning: cost };
         let steps = Steps { teacher: 6, student: 4, tuning: 3 };
-        let plan = Plan {
-            minutes: 10.0,
-            seed: 3,
-            scale: 0.5,
-            pixel_steps: 5,
-            expected: 9.0,
-            steps,
-            sizes: Sizes::default(),
-            costs,
-        };
+        let plan =
+            Plan { minutes: 10.0, seed: 3, pixel_steps: 5, expected: 9.0, steps, sizes: Sizes::default(), costs };
         let row = |(name, direction): (&'static str, f64)| Row {
             name,
             tuned: (!["image", "video"].contains(&name)).then_some([20.0, direction]),

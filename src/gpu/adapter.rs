@@ -55,6 +55,8 @@ pub struct Caps {
     pub max_buffer: u64,
     /// Lanes of a subgroup where that is one fixed number and subgroup operations are there.
     pub subgroup: Option<u32>,
+    /// Subgroup operations are there, with 4 lanes at least.
+    pub quads: bool,
     /// The adapter is a CPU.
     pub software: bool,
     /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
@@ -71,6 +73,7 @@ impl Caps {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             subgroup: None,
+            quads: false,
             software: false,
             images: None,
             choices: Arc::default(),
@@ -79,7 +82,7 @@ impl Caps {
 
     /// The same adapter without optional features: operations then take their default variants.
     pub fn portable(&self) -> Self {
-        Caps { subgroup: None, images: None, ..self.clone() }
+        Caps { subgroup: None, quads: false, images: None, ..self.clone() }
     }
 
     /// The same adapter with operands in buffers.
@@ -206,7 +209,8 @@ impl Gpu {
                 *lost = Some(format!("{reason:?}: {message}"));
             }
         });
-        let fixed = info.subgroup_min_size == info.subgroup_max_size && features.contains(wgpu::Features::SUBGROUP);
+        let subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let fixed = subgroups && info.subgroup_min_size == info.subgroup_max_size;
         let image = adapter.get_texture_format_features(wgpu::TextureFormat::Rgba32Float);
         let readable = image.allowed_usages.contains(wgpu::TextureUsages::STORAGE_BINDING)
             && image.flags.contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
@@ -223,6 +227,7 @@ impl Gpu {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             subgroup: fixed.then_some(info.subgroup_min_size),
+            quads: subgroups && info.subgroup_min_size >= 4,
             software,
             // Textures pay where a buffer read costs far more than a texture read: on software adapters.
             images: (software && readable).then_some(limits.max_texture_dimension_2d as usize),

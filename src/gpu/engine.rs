@@ -9,7 +9,7 @@ use super::adapter::Gpu;
 use super::compile::{self, Buffers};
 use super::error::{Error, Result};
 use super::plan::Plan;
-use super::recorder::{Command, Phase};
+use super::recorder::{Command, Node, Phase};
 use super::reference::decode;
 use super::tensor::{Arena, Dtype, Param, ParamSet, Tensor};
 use super::{StepValues, images};
@@ -80,6 +80,8 @@ pub type NamedValues = (String, Vec<usize>, Vec<f32>);
 pub struct NodeError {
     /// Node name.
     pub node: &'static str,
+    /// Its first kernel; none for copies and clears.
+    pub kernel: Option<&'static str>,
     /// Output tensor.
     pub tensor: String,
     /// Largest absolute difference.
@@ -239,7 +241,7 @@ impl Engine {
             let expected = self.plan.run_twin(index, &before, prior, step);
             for (&tensor, expected) in outputs.iter().zip(&expected) {
                 let got = self.read_f64(tensor)?;
-                errors.push(compare(self.plan.nodes[index].name, &self.plan.info(tensor).name, &got, expected));
+                errors.push(compare(&self.plan.nodes[index], &self.plan.info(tensor).name, &got, expected));
             }
         }
         Ok(errors)
@@ -447,11 +449,12 @@ impl Engine {
 }
 
 /// The largest difference, absolute and as a share of the largest expected value; NaN counts as infinite.
-fn compare(node: &'static str, tensor: &str, got: &[f64], expected: &[f64]) -> NodeError {
+fn compare(node: &Node, tensor: &str, got: &[f64], expected: &[f64]) -> NodeError {
     let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
     let absolute = got.iter().zip(expected).fold(0f64, |m, (g, e)| {
         let d = (g - e).abs();
         if d.is_nan() { f64::INFINITY } else { m.max(d) }
     });
-    NodeError { node, tensor: tensor.to_owned(), absolute, relative: absolute / largest.max(1e-30) }
+    let relative = absolute / largest.max(1e-30);
+    NodeError { node: node.name, kernel: node.kernel(), tensor: tensor.to_owned(), absolute, relative }
 }

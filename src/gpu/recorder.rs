@@ -58,6 +58,16 @@ pub(super) struct Node {
     pub commands: Vec<Command>,
 }
 
+impl Node {
+    /// The shader of its first dispatch; none for copies and clears.
+    pub fn kernel(&self) -> Option<&'static str> {
+        self.commands.iter().find_map(|command| match command {
+            Command::Dispatch(dispatch) => Some(dispatch.shader.name),
+            Command::Clear(_) | Command::Image { .. } => None,
+        })
+    }
+}
+
 /// Records one training step (or one forward pass) as nodes over handles.
 pub struct Recorder {
     caps: Caps,

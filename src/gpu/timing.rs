@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::engine::Engine;
 use super::error::{Error, Result};
-use super::recorder::{Command, Phase};
+use super::recorder::Phase;
 use super::tensor::Tensor;
 
 /// Nodes of one submission: short enough for every watchdog at the sizes that are worth timing.
@@ -60,12 +60,8 @@ impl Engine {
         let shape = |tensors: &[Tensor]| {
             tensors.iter().map(|&t| format!("{:?}", self.plan.info(t).shape)).collect::<Vec<_>>().join(" ")
         };
-        let mut dispatches = node.commands.iter().filter_map(|c| match c {
-            Command::Dispatch(d) => Some(d.shader.name),
-            Command::Clear(_) | Command::Image { .. } => None,
-        });
         let shapes = format!("{} to {}", shape(&node.inputs), shape(&node.outputs));
-        NodeTime { name: node.name, shapes, kernel: dispatches.next(), flops: node.flops, seconds }
+        NodeTime { name: node.name, shapes, kernel: node.kernel(), flops: node.flops, seconds }
     }
 
     fn wait_for_each(&mut self, nodes: std::ops::Range<usize>) -> Result<Vec<f64>> {

@@ -6,7 +6,7 @@
 
 use super::check::Case;
 use super::expect_shape;
-use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
+use crate::gpu::{DispatchBuilder, Dtype, HostNode, Recorder, Tensor, grid};
 
 /// Largest head size the kernels take.
 pub const MAX_HEAD_SIZE: usize = 128;
@@ -29,7 +29,7 @@ impl Sizes {
         (((sample * self.tokens + token) * 3 + part) * self.heads + head) * self.size
     }
 
-    /// Ends a dispatch with its sizes and grid; a lane of the subgroup kernels takes `per_lane` tokens.
+    /// Ends a dispatch with its sizes and grid; a lane of the subgroup kernels, a quad of the quads', takes `per_lane` tokens.
     fn finish(&self, dispatch: DispatchBuilder<'_>, family: Family, per_lane: usize) {
         let Sizes { samples, tokens, heads, size } = *self;
         let dispatch = dispatch.u32("tokens", tokens).u32("heads", heads).f32("scale", self.scale() as f32);
@@ -39,14 +39,36 @@ impl Sizes {
                 dispatch.groups(grid((samples * heads * tokens).div_ceil(64)));
             }
             Family::Tile => dispatch.groups([tokens.div_ceil(64) as u32, heads as u32, samples as u32]),
+            Family::Quad => dispatch.groups([tokens.div_ceil(16 * per_lane) as u32, heads as u32, samples as u32]),
             Family::Subgroup | Family::Image => {
                 dispatch.u32("samples", samples).groups(grid(samples * heads * tokens.div_ceil(8 * per_lane)));
             }
         }
     }
 
-    fn out(&self, sample: usize, token: usize, head: usize) -> usize {
+    /// First element of y or dy of a token.
+    fn out_at(&self, sample: usize, token: usize, head: usize) -> usize {
         ((sample * self.tokens + token) * self.heads + head) * self.size
+    }
+
+    /// Shape of qkv.
+    fn qkv(&self) -> [usize; 3] {
+        [self.samples, self.tokens, 3 * self.heads * self.size]
+    }
+
+    /// Shape of y.
+    fn out(&self) -> [usize; 3] {
+        [self.samples, self.tokens, self.heads * self.size]
+    }
+
+    /// Shape of what there is one of for a row of scores.
+    fn rows(&self) -> [usize; 3] {
+        [self.samples, self.heads, self.tokens]
+    }
+
+    /// FLOPs of the forward.
+    fn flops(&self) -> f64 {
+        4.0 * (self.samples * self.heads * self.tokens * self.tokens * self.size) as f64
     }
 }
 
@@ -57,23 +79,35 @@ enum Family {
     Plain,
     /// Rows shared in workgroup memory, any adapter.
     Tile,
+    /// The same with a row spread over four lanes, for subgroups of any size.
+    Quad,
     /// Rows shared by shuffles, for subgroups of 8 lanes.
     Subgroup,
     /// The same with qkv and dy in textures.
     Image,
 }
 
-/// Queries a lane of the subgroup kernels takes: `PER_LANE` in the shaders.
+/// Queries a lane of the subgroup kernels or a quad takes: `PER_LANE` and `PER_QUAD` in the shaders.
 const PER_LANE: usize = 2;
 
 impl Family {
-    fn of(rec: &Recorder, qkv: Tensor, size: usize) -> Self {
-        match size {
-            16 | 32 | 64 if rec.caps().subgroup == Some(8) && rec.suits_image(qkv) => Family::Image,
-            16 | 32 | 64 if rec.caps().subgroup == Some(8) => Family::Subgroup,
-            16 | 32 | 64 | 80 => Family::Tile,
-            _ => Family::Plain,
+    /// The kernels that can take it, by what is known beforehand the fastest first.
+    fn candidates(rec: &Recorder, read: &[Tensor], size: usize) -> Vec<Self> {
+        let caps = rec.caps();
+        let (registers, shared) = (matches!(size, 16 | 32 | 64), matches!(size, 16 | 32 | 64 | 80));
+        let mut found = vec![];
+        if registers && caps.subgroup == Some(8) {
+            if read.iter().all(|&x| rec.suits_image(x)) {
+                // Elsewhere it is several times as fast as any other.
+                return vec![Family::Image];
+            }
+            found.push(Family::Subgroup);
         }
+        if shared && found.is_empty() | !caps.software {
+            found.push(Family::Tile);
+            found.extend(caps.quads.then_some(Family::Quad));
+        }
+        if found.is_empty() { vec![Family::Plain] } else { found }
     }
 
     fn shader(self, size: usize) -> &'static str {
@@ -84,41 +118,15 @@ impl Family {
             (Family::Image, 16) => "attention_image_16",
             (Family::Image, 32) => "attention_image_32",
             (Family::Image, _) => "attention_image_64",
+            (Family::Quad, 16) => "attention_quad_16",
+            (Family::Quad, 32) => "attention_quad_32",
+            (Family::Quad, 64) => "attention_quad_64",
+            (Family::Quad, _) => "attention_quad_80",
             (Family::Tile, 16) => "attention_tile_16",
             (Family::Tile, 32) => "attention_tile_32",
             (Family::Tile, 64) => "attention_tile_64",
             (Family::Tile, _) => "attention_tile_80",
             (Family::Plain, _) => "attention",
-        }
-    }
-}
-
-/// The dispatches of the backward; `[dy, qkv, y, saved, dqkv]`.
-fn record_backward(rec: &mut Recorder, z: Sizes, family: Family, tensors: [Tensor; 5]) {
-    let [dy, qkv, y, saved, dqkv] = tensors;
-    let shader = family.shader(z.size);
-    let delta = || [z.samples, z.heads, z.tokens];
-    match family {
-        Family::Plain => {
-            let dispatch = rec.dispatch(shader, "backward").bind("qkv", qkv).bind("dy", dy).bind("out", y);
-            z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family, 1);
-        }
-        Family::Tile => {
-            let delta = rec.transient("sum of dy y", &delta());
-            // The first pass writes delta for the second.
-            let dispatch = rec.dispatch(shader, "backward_q").bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
-            z.finish(dispatch.bind("dqkv", dqkv).bind("out", y).bind("delta", delta), family, 1);
-            let dispatch = rec.dispatch(shader, "backward_kv").bind("qkv", qkv).bind("dy", dy).bind("log_sum", saved);
-            z.finish(dispatch.bind("dqkv", dqkv).bind("deltas", delta), family, 1);
-        }
-        Family::Subgroup | Family::Image => {
-            let delta = rec.transient("sum of dy y", &delta());
-            let dispatch = rec.dispatch(shader, "backward_delta").bind("dy_in", dy).bind("out", y);
-            z.finish(dispatch.bind("delta_out", delta), family, 1);
-            for (entry, per_lane) in [("backward_q", PER_LANE), ("backward_kv", 1)] {
-                let dispatch = rec.dispatch(shader, entry).bind("qkv", qkv).bind("dy_in", dy).bind("log_sum", saved);
-                z.finish(dispatch.bind("dqkv", dqkv).bind("delta", delta), family, per_lane);
-            }
         }
     }
 }
@@ -131,23 +139,80 @@ pub fn forward(rec: &mut Recorder, qkv: Tensor, heads: usize) -> Tensor {
     let [samples, tokens, width] = *rec.shape(qkv) else { panic!("attention: qkv must be (B, N, 3 H D)") };
     let z = Sizes { samples, tokens, heads, size: width / 3 / heads };
     assert!(z.size <= MAX_HEAD_SIZE, "attention: head size {}", z.size);
-    expect_shape(rec, "attention", qkv, &[samples, tokens, 3 * heads * z.size]);
-    let y = rec.transient("attention", &[samples, tokens, heads * z.size]);
-    let saved = rec.transient("attention log sums", &[samples, heads, tokens]);
-    let family = Family::of(rec, qkv, z.size);
-    let read = operand(rec, qkv, family);
-    let flops = 4.0 * (samples * heads * tokens * tokens * z.size) as f64;
-    rec.node("attention.forward", &[qkv], &[y, saved], flops, move |h| forward_twin(h, z));
-    let dispatch = rec.dispatch(family.shader(z.size), "forward").bind("qkv", read).bind("y", y).bind("saved", saved);
-    z.finish(dispatch, family, PER_LANE);
+    expect_shape(rec, "attention", qkv, &z.qkv());
+    let (y, saved) = (rec.transient("attention", &z.out()), rec.transient("attention log sums", &z.rows()));
+    record_forward(rec, z, [qkv, y, saved]);
     rec.tape(&[qkv], y, move |rec, dy| {
-        let dqkv = rec.transient("d qkv", &[samples, tokens, width]);
-        let reads = [operand(rec, dy, family), operand(rec, qkv, family)];
-        rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * flops, move |h| backward_twin(h, z));
-        record_backward(rec, z, family, [reads[0], reads[1], y, saved, dqkv]);
+        let dqkv = rec.transient("d qkv", &z.qkv());
+        record_backward(rec, z, [dy, qkv, y, saved, dqkv]);
         rec.add_grad(qkv, dqkv);
     });
     y
+}
+
+/// The dispatch of the forward, by the chosen kernel.
+fn record_forward(rec: &mut Recorder, z: Sizes, [qkv, y, saved]: [Tensor; 3]) {
+    let alone = move |rec: &mut Recorder| {
+        let inputs = [("qkv", z.qkv()), ("y", z.out()), ("saved", z.rows())]
+            .map(|(name, shape)| rec.input(name, &shape, Dtype::F32));
+        record_forward(rec, z, inputs);
+    };
+    let family = choose(rec, "forward", z, &[qkv], alone);
+    let read = operand(rec, qkv, family);
+    rec.node("attention.forward", &[qkv], &[y, saved], z.flops(), move |h| forward_twin(h, z));
+    let dispatch = rec.dispatch(family.shader(z.size), "forward").bind("qkv", read).bind("y", y).bind("saved", saved);
+    z.finish(dispatch, family, PER_LANE);
+}
+
+/// The dispatches of the backward, by the chosen kernel.
+fn record_backward(rec: &mut Recorder, z: Sizes, [dy, qkv, y, saved, dqkv]: [Tensor; 5]) {
+    let alone = move |rec: &mut Recorder| {
+        let inputs = [("dy", z.out()), ("qkv", z.qkv()), ("y", z.out()), ("saved", z.rows()), ("dqkv", z.qkv())]
+            .map(|(name, shape)| rec.input(name, &shape, Dtype::F32));
+        record_backward(rec, z, inputs);
+    };
+    let family = choose(rec, "backward", z, &[dy, qkv], alone);
+    let [dy_read, read] = [dy, qkv].map(|x| operand(rec, x, family));
+    rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * z.flops(), move |h| backward_twin(h, z));
+    let shader = family.shader(z.size);
+    if family == Family::Plain {
+        let dispatch = rec.dispatch(shader, "backward").bind("qkv", read).bind("dy", dy_read).bind("out", y);
+        return z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family, 1);
+    }
+    let delta = rec.transient("sum of dy y", &z.rows());
+    match family {
+        Family::Plain | Family::Tile | Family::Quad => {
+            // The first pass writes delta for the second.
+            let dispatch = rec.dispatch(shader, "backward_q").bind("qkv", read).bind("dy", dy_read);
+            let dispatch = dispatch.bind("log_sum", saved).bind("dqkv", dqkv).bind("out", y);
+            z.finish(dispatch.bind("delta", delta), family, PER_LANE);
+            let dispatch = rec.dispatch(shader, "backward_kv").bind("qkv", read).bind("dy", dy_read);
+            z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv).bind("deltas", delta), family, 1);
+        }
+        Family::Subgroup | Family::Image => {
+            let dispatch = rec.dispatch(shader, "backward_delta").bind("dy_in", dy_read).bind("out", y);
+            z.finish(dispatch.bind("delta_out", delta), family, 1);
+            for (entry, per_lane) in [("backward_q", PER_LANE), ("backward_kv", 1)] {
+                let dispatch =
+                    rec.dispatch(shader, entry).bind("qkv", read).bind("dy_in", dy_read).bind("log_sum", saved);
+                z.finish(dispatch.bind("dqkv", dqkv).bind("delta", delta), family, per_lane);
+            }
+        }
+    }
+}
+
+/// Which kernel to take, for operands `read`.
+fn choose(
+    rec: &mut Recorder,
+    pass: &str,
+    z: Sizes,
+    read: &[Tensor],
+    alone: impl Fn(&mut Recorder) + 'static,
+) -> Family {
+    let candidates = Family::candidates(rec, read, z.size);
+    let names: Vec<_> = candidates.iter().map(|family| family.shader(z.size)).collect();
+    let Sizes { samples, tokens, heads, size } = z;
+    candidates[rec.choose(format!("attention {pass} {samples}x{tokens}, {heads} heads of {size}"), &names, alone)]
 }
 
 /// What the kernels of a family read of qkv or dy: an image or the tensor itself.
@@ -173,7 +238,7 @@ fn forward_twin(h: &mut HostNode<'_>, z: Sizes) {
             let scores: Vec<f64> = (0..z.tokens).map(|j| z.scale() * dot(q, part(b, j, 1, head))).collect();
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let lse = largest + scores.iter().map(|s| (s - largest).exp()).sum::<f64>().ln();
-            let y = &mut h.outputs[0][z.out(b, i, head)..][..z.size];
+            let y = &mut h.outputs[0][z.out_at(b, i, head)..][..z.size];
             y.fill(0.0);
             for (j, s) in scores.iter().enumerate() {
                 let p = (s - lse).exp();
@@ -190,7 +255,7 @@ fn backward_twin(h: &mut HostNode<'_>, z: Sizes) {
     dqkv.fill(0.0);
     for (b, head) in pairs(z) {
         for i in 0..z.tokens {
-            let o = z.out(b, i, head);
+            let o = z.out_at(b, i, head);
             let delta = dot(&dy[o..][..z.size], &y[o..][..z.size]);
             let q = z.at(b, i, 0, head);
             for j in 0..z.tokens {

@@ -1,0 +1,3 @@
+// Attention by quads, head size 32.
+const PARTS: u32 = 2u;
+#import attention_quad
