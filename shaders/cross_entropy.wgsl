@@ -1,7 +1,7 @@
 // Cross entropy of logits against soft labels, and its gradient; see src/op/cross_entropy.rs.
 #import index
 
-struct Params { samples: u32, classes: u32, slot: u32, scale: f32 }
+struct Params { samples: u32, classes: u32, slot: u32, scale: f32, gradient: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;         // (B, K)
 @group(0) @binding(2) var<storage, read> labels: array<f32>;         // (B, K)
@@ -32,7 +32,7 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var k = 0u; k < params.classes; k++) {
         let log_share = logits[first + k] - shift;
         loss = fma(-labels[first + k], log_share, loss);
-        dlogits[first + k] = params.scale * (mass * exp(log_share) - labels[first + k]);
+        dlogits[first + k] = params.gradient * (mass * exp(log_share) - labels[first + k]);
     }
     partial[row] = loss;
 }

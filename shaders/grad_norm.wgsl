@@ -2,7 +2,7 @@
 #import index
 #import step
 
-struct Params { len: u32, sums: u32, first: u32, norm_slot: u32, clip_slot: u32, total: u32 }
+struct Params { len: u32, sums: u32, first: u32, norm_slot: u32, clip_slot: u32, total: u32, unscale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> grad: array<vec4<f32>>;    // one chunk of the arena, `len` fours
@@ -29,8 +29,9 @@ fn total() {
     for (var k = 0u; k < params.total; k++) {
         sum += partial[k];
     }
-    let norm = sqrt(sum);
+    let norm = params.unscale * sqrt(sum);
     scalars[params.norm_slot] = norm;
     // As torch.nn.utils.clip_grad_norm_ does it.
-    scalars[params.clip_slot] = select(1.0, min(1.0, step.clip / (norm + 1e-6)), step.clip > 0.0);
+    let factor = select(1.0, min(1.0, step.clip / (norm + 1e-6)), step.clip > 0.0);
+    scalars[params.clip_slot] = params.unscale * factor;
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mvd::bench::workloads;
-use mvd::gpu::{AdapterChoice, Caps, Choices, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Recorder, StepValues};
+use mvd::gpu::{
+    AdapterChoice, Caps, Choices, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Precision, Recorder, StepValues,
+};
 use mvd::op::{cases, check::check};
 
 fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
@@ -68,6 +70,34 @@ fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
         // Those of 8 lanes run where a subgroup has as many.
         assert!(ran.contains(&*kernel) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
     }
+}
+
+#[test]
+fn f16_operands_cost_their_rounding_and_no_more() {
+    let choice = AdapterChoice { precision: Precision::F16, ..AdapterChoice::from_env() };
+    let gpu = match Gpu::open(&choice) {
+        Ok(gpu) => Arc::new(gpu),
+        Err(refused) => {
+            assert!(std::env::var_os("MVD_PRECISION").is_none(), "{refused}");
+            let said = refused.to_string();
+            return assert!(
+                said.contains("--precision f16 needs cooperative matrices") && said.contains("leave it at f32")
+            );
+        }
+    };
+    let mut products = 0;
+    for checked in [false, true] {
+        for case in cases() {
+            let outcome = check(&gpu, gpu.caps(), &case, &EngineOptions { checked }).unwrap();
+            for node in &outcome.nodes {
+                let rounds = node.kernel.is_some_and(|kernel| kernel.contains("cooperative"));
+                products += usize::from(rounds);
+                let tolerance = if rounds { 3e-3 } else { case.tolerance };
+                assert!(node.relative <= tolerance, "{}: {node:?}", case.name);
+            }
+        }
+    }
+    assert!(products > 50, "{products}");
 }
 
 #[test]

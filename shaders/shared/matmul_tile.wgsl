@@ -1,7 +1,7 @@
 // C = A B by tiles in workgroup memory, any size, no optional feature: 64 invocations. One computes rows 4 y + (0 to 3) and
 // columns 4 x + (0 to 3) of its tile, of a tile of 64 also those 32 further down and to the right.
 // What imports this brings TILE (64 or 32) and `multiply`.
-#import gelu
+#import matmul_ends
 
 const DEPTH: u32 = 16u;
 // vec4 a step of k.
@@ -10,19 +10,6 @@ const WIDTH: u32 = TILE / 4u;
 const ROWS: u32 = TILE / 8u;
 // The tile has right halves.
 const WIDE: bool = TILE == 64u;
-// 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
-override LAYOUT: u32 = 0u;
-
-struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;      // (M, N)
-@group(0) @binding(4) var<storage, read> bias: array<f32>;         // (N)
-@group(0) @binding(5) var<storage, read> skip: array<f32>;         // (M, N) added to the scaled sums
-@group(0) @binding(6) var<storage, read> scale: array<f32>;        // (B) factor of a sample's sums
-@group(0) @binding(7) var<storage, read_write> saved: array<f32>;  // (M, N) what goes into the GELU
-@group(0) @binding(8) var<storage, read> before: array<f32>;       // (M, N) `saved` of the forward
 
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * WIDTH>; // four rows of A at one k
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * WIDTH>; // four columns of B at one k
@@ -69,23 +56,9 @@ fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
     }
 }
 
-fn bias_at(col: u32) -> vec4<f32> {
-    let i = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
-    return vec4(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
-}
-
 // Row i of an invocation.
 fn row_of(at: Place, i: u32) -> u32 {
     return at.row + i % 4u + i / 4u * 32u;
-}
-
-fn put_plain(row: u32, col: u32, x: vec4<f32>) {
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = x[j];
-        }
-    }
 }
 
 @compute @workgroup_size(64)
@@ -97,15 +70,6 @@ fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         put_plain(row_of(at, i), at.col, sums.left[i]);
         if WIDE {
             put_plain(row_of(at, i), at.col + 32u, sums.right[i]);
-        }
-    }
-}
-
-fn put_accumulate(row: u32, col: u32, x: vec4<f32>) {
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] += x[j];
         }
     }
 }
@@ -138,16 +102,6 @@ fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     }
 }
 
-fn put_activated(row: u32, col: u32, x: vec4<f32>) {
-    let y = gelu(x);
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = y[j];
-        }
-    }
-}
-
 @compute @workgroup_size(64)
 fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let at = place(group, local);
@@ -159,17 +113,6 @@ fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
         put_activated(row_of(at, i), at.col, sums.left[i] + bias_left);
         if WIDE {
             put_activated(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
-    let y = gelu(x);
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            saved[i] = x[j];
-            c[i] = y[j];
         }
     }
 }
@@ -189,15 +132,6 @@ fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoc
     }
 }
 
-fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = skip[i] + x[j];
-        }
-    }
-}
-
 @compute @workgroup_size(64)
 fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let at = place(group, local);
@@ -213,15 +147,6 @@ fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 }
 
-fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = fma(scale[row / params.per_sample], x[j], skip[i]);
-        }
-    }
-}
-
 @compute @workgroup_size(64)
 fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let at = place(group, local);
@@ -233,15 +158,6 @@ fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invoca
         put_skipped_scaled(row_of(at, i), at.col, sums.left[i] + bias_left);
         if WIDE {
             put_skipped_scaled(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-fn put_activation_gradient(row: u32, col: u32, x: vec4<f32>) {
-    for (var j = 0u; j < 4u; j++) {
-        if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = x[j] * gelu_derivative(vec4(before[i])).x;
         }
     }
 }

@@ -180,7 +180,7 @@ impl OptimArgs {
         if !self.is_auto() {
             return Ok(());
         }
-        let (caps, _) = gpu.caps();
+        let (caps, _) = gpu.caps()?;
         let memory = (self.memory * f64::from(1 << 30)) as usize;
         *optim = fit::fit(optim, unit, memory, |optim| {
             Ok::<_, Failure>(train::planned(&caps, optim, &record)?.total_bytes())

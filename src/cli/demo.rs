@@ -30,7 +30,7 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = Sizes::default().size)]
     input_size: usize,
     /// Encoders: tiny, small, base, large, huge, or dim,depth,heads.
-    #[arg(long, value_parser = size, default_value = "128,2,2")]
+    #[arg(long, value_parser = size, default_value = "96,2,3")]
     size: Vit,
     #[command(flatten)]
     gpu: AdapterArgs,

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::gpu::{AdapterChoice, Caps, Gpu, Kernels, list_adapters, store};
+use crate::gpu::{self, AdapterChoice, Caps, Gpu, Kernels, Precision, list_adapters, store};
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
@@ -99,6 +99,9 @@ struct AdapterArgs {
     /// Kernels that may run.
     #[arg(long, value_enum, default_value_t, env = "MVD_KERNELS")]
     kernels: Kernels,
+    /// What matrix products multiply: f16 rounds their operands, where the adapter has cooperative matrices.
+    #[arg(long, value_enum, default_value_t, env = "MVD_PRECISION")]
+    precision: Precision,
     /// Choose kernels by what is known beforehand, and not by timing them on this adapter.
     #[arg(long, env = "MVD_NO_AUTOTUNE")]
     no_autotune: bool,
@@ -113,6 +116,7 @@ impl AdapterArgs {
             adapter: self.adapter.clone(),
             backend: self.backend.clone(),
             kernels: self.kernels,
+            precision: self.precision,
             cache: self.cache(),
             autotune: !self.no_autotune,
         }
@@ -127,10 +131,13 @@ impl AdapterArgs {
     }
 
     /// What to plan for, and its name: the adapter, or what every adapter can do where there is none.
-    fn caps(&self) -> (Caps, String) {
+    fn caps(&self) -> Result<(Caps, String), Failure> {
         match Gpu::open(&self.choice()) {
-            Ok(gpu) => (gpu.caps().clone(), gpu.describe()),
-            Err(_) => (Caps::webgpu_default(), "no adapter found: planned for WebGPU's default limits".to_owned()),
+            Ok(gpu) => Ok((gpu.caps().clone(), gpu.describe())),
+            Err(gpu::Error::NoAdapter { .. }) => {
+                Ok((Caps::webgpu_default(), "no adapter found: planned for WebGPU's default limits".to_owned()))
+            }
+            Err(refused) => Err(refused.into()),
         }
     }
 }

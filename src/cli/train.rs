@@ -71,7 +71,7 @@ pub(super) fn dry_run(
     optim: &OptimConfig,
     record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (caps, adapter) = gpu.caps();
+    let (caps, adapter) = gpu.caps()?;
     let summary = planned(&caps, optim, &record)?;
     let other = planned(&caps, &OptimConfig { recompute: !optim.recompute, ..optim.clone() }, &record)?;
     println!("{adapter}");

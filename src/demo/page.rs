@@ -199,8 +199,9 @@ pub fn render(page: &Page) -> Result<String, Error> {
     let _ = writeln!(
         out,
         "<p>Two teachers learn from pixels, one on frames and one on clips. Students see a quarter of a clip and learn to \
-         predict the teachers' features of the rest. Then encoders are fine-tuned twice: for the <b>shape</b> of a glyph, \
-         which one frame shows, and for the <b>direction</b> it moves in, which only motion shows.</p>"
+         predict the teachers' features of the rest, each token's brought to mean 0 and variance 1. Then encoders are \
+         fine-tuned twice: for the <b>shape</b> of a glyph, which one frame shows, and for the <b>direction</b> it moves in, \
+         which only motion shows.</p>"
     );
     let _ = writeln!(
         out,

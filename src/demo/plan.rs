@@ -47,8 +47,8 @@ impl Default for Sizes {
             test: 500,
             batch: 8,
             steps: Steps { teacher: 2100, student: 1900, tuning: 2500 },
-            // Wide and shallow: at these step counts ahead of deeper encoders that cost the same.
-            encoder: Vit { dim: 128, depth: 2, heads: 2, mlp_ratio: 4 },
+            // Shallow, and of so few channels that there is time for steps: 97 / 97 % where 128 channels came to 96 / 94 in the time.
+            encoder: Vit { dim: 96, depth: 2, heads: 3, mlp_ratio: 4 },
             decoder: Vit { dim: 64, depth: 2, heads: 2, mlp_ratio: 4 },
         }
     }

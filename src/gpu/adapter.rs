@@ -22,6 +22,16 @@ pub enum Kernels {
     Portable,
 }
 
+/// What products multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Precision {
+    /// f32.
+    #[default]
+    F32,
+    /// Operands rounded to f16, by cooperative matrices, sums in f32; all else, weights among it, stays f32.
+    F16,
+}
+
 /// Which adapter to take, and how it is used.
 #[derive(Debug, Clone, Default)]
 pub struct AdapterChoice {
@@ -31,6 +41,8 @@ pub struct AdapterChoice {
     pub backend: Option<String>,
     /// Kernels that may run.
     pub kernels: Kernels,
+    /// What products multiply.
+    pub precision: Precision,
     /// Where choices of kernels and built pipelines are kept; none keeps nothing.
     pub cache: Option<PathBuf>,
     /// Whether kernels are chosen by timing: what was found before is used, and training times its own shapes first, but on
@@ -57,6 +69,8 @@ pub struct Caps {
     pub subgroup: Option<u32>,
     /// Subgroup operations are there, with 4 lanes at least.
     pub quads: bool,
+    /// Side of the cooperative matrices that multiply f16 and sum f32, where products may round their operands.
+    pub matrices: Option<u32>,
     /// The adapter is a CPU.
     pub software: bool,
     /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
@@ -74,6 +88,7 @@ impl Caps {
             max_buffer: limits.max_buffer_size,
             subgroup: None,
             quads: false,
+            matrices: None,
             software: false,
             images: None,
             choices: Arc::default(),
@@ -82,7 +97,7 @@ impl Caps {
 
     /// The same adapter without optional features: operations then take their default variants.
     pub fn portable(&self) -> Self {
-        Caps { subgroup: None, quads: false, images: None, ..self.clone() }
+        Caps { subgroup: None, quads: false, matrices: None, images: None, ..self.clone() }
     }
 
     /// The same adapter with operands in buffers.
@@ -159,6 +174,28 @@ pub fn list_adapters(choice: &AdapterChoice) -> Result<Vec<String>> {
     Ok(find(choice)?.iter().map(|a| describe(&a.get_info())).collect())
 }
 
+/// Features that f16 operands need.
+const MATRICES: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX).union(wgpu::Features::SUBGROUP);
+
+/// Side of the adapter's largest cooperative matrices that multiply f16 and sum f32.
+fn matrices(adapter: &wgpu::Adapter) -> Result<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let fits = |p: &wgpu::CooperativeMatrixProperties| {
+        (p.ab_type, p.cr_type) == (F16, F32) && p.m_size == p.n_size && p.n_size == p.k_size
+    };
+    let sides = adapter.cooperative_matrix_properties().into_iter().filter(fits).map(|p| p.m_size);
+    let side = sides.filter(|side| [8, 16].contains(side)).max();
+    // A kernel's workgroup is one subgroup.
+    let fixed = info.subgroup_min_size == info.subgroup_max_size;
+    side.filter(|_| adapter.features().contains(MATRICES) && fixed).ok_or_else(|| Error::Precision {
+        adapter: info.name.clone(),
+        found: adapter.cooperative_matrix_properties().len(),
+        subgroups: [info.subgroup_min_size, info.subgroup_max_size],
+    })
+}
+
 impl Gpu {
     /// Finds and opens the adapter, with all limits it has.
     ///
@@ -192,11 +229,19 @@ impl Gpu {
             | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
-        let features = adapter.features() & wanted;
+        let matrices = match choice.precision {
+            Precision::F32 => None,
+            Precision::F16 => Some(matrices(adapter)?),
+        };
+        let half = matrices.map_or(wgpu::Features::empty(), |_| MATRICES);
+        let features = adapter.features() & (wanted | half);
+        // SAFETY: the one experimental feature is that of the matrices, which only the products' own shaders use.
+        let experimental = matrices.map(|_| unsafe { wgpu::ExperimentalFeatures::enabled() });
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("mvd"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features: experimental.unwrap_or_default(),
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
@@ -228,9 +273,10 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             subgroup: fixed.then_some(info.subgroup_min_size),
             quads: subgroups && info.subgroup_min_size >= 4,
+            matrices,
             software,
-            // Textures pay where a buffer read costs far more than a texture read: on software adapters.
-            images: (software && readable).then_some(limits.max_texture_dimension_2d as usize),
+            // Textures pay where a buffer read costs far more than a texture read: on software adapters. They hold f32.
+            images: (software && readable && matrices.is_none()).then_some(limits.max_texture_dimension_2d as usize),
             choices: store
                 .as_ref()
                 .filter(|_| choice.autotune)
@@ -257,7 +303,8 @@ impl Gpu {
 
     /// Name, backend, type and driver in one line.
     pub fn describe(&self) -> String {
-        describe(&self.info)
+        let matrices = self.caps.matrices.map(|side| format!(", f16 operands in matrices of {side} x {side}"));
+        describe(&self.info) + &matrices.unwrap_or_default()
     }
 
     /// Bytes of the adapter's memory that buffers and textures hold, where the backend counts them.

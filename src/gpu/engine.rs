@@ -435,7 +435,12 @@ impl Engine {
             Arena::Moment2 => 3,
         };
         let whole = self.plan.sets[set.0].whole.clone();
-        let chunks = whole.iter().map(|c| self.read(c[index])).collect::<Result<Vec<_>>>()?;
+        let mut chunks = whole.iter().map(|c| self.read(c[index])).collect::<Result<Vec<Vec<f32>>>>()?;
+        if arena == Arena::Grad {
+            // A power of two: no digit is lost.
+            let unscale = 1.0 / self.plan.loss_scale as f32;
+            chunks.iter_mut().flatten().for_each(|g| *g *= unscale);
+        }
         let mut all = Vec::new();
         for param in &self.plan.sets[set.0].params {
             for (name, shape, first) in &param.parts {

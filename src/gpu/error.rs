@@ -23,6 +23,20 @@ pub enum Error {
         /// The adapters there are.
         found: String,
     },
+    /// f16 operands were asked for where they cannot be had.
+    #[error(
+        "--precision f16 needs cooperative matrices of 8 x 8 or 16 x 16 that multiply f16 and sum f32, f16 in shaders and \
+         subgroups of one size; adapter {adapter} lacks something of it (it has {found} kinds of matrices, subgroups of {} to {} \
+         lanes): leave it at f32", subgroups[0], subgroups[1]
+    )]
+    Precision {
+        /// Adapter name.
+        adapter: String,
+        /// Kinds of cooperative matrices it has.
+        found: usize,
+        /// Least and most lanes of a subgroup.
+        subgroups: [u32; 2],
+    },
     /// The driver refused to open the adapter.
     #[error("adapter {adapter} could not be opened: {reason}")]
     Open {

@@ -22,7 +22,7 @@ mod tensor;
 mod timing;
 mod tune;
 
-pub use adapter::{AdapterChoice, Caps, Gpu, Kernels, list_adapters};
+pub use adapter::{AdapterChoice, Caps, Gpu, Kernels, Precision, list_adapters};
 pub use choices::Choices;
 pub use dispatch::DispatchBuilder;
 pub use engine::{Engine, EngineOptions, NamedValues, NodeError};

@@ -25,14 +25,17 @@ pub struct Plan {
     pub(super) sets: Vec<Set>,
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
     pub(super) slots: Slots,
+    /// What all gradients are scaled by.
+    pub(super) loss_scale: f64,
 }
 
 impl Plan {
     /// Ends a recording and plans its memory.
     pub fn new(recorder: Recorder) -> Plan {
+        let loss_scale = recorder.loss_scale();
         let Recorder { tensors, mut nodes, sets, constants, .. } = recorder;
         nodes.sort_by_key(|n| n.phase);
-        let mut plan = Plan { tensors, nodes, sets, constants, slots: Slots::default() };
+        let mut plan = Plan { tensors, nodes, sets, constants, slots: Slots::default(), loss_scale };
         plan.slots = slots::plan(&plan);
         plan
     }

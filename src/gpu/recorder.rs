@@ -79,6 +79,7 @@ pub struct Recorder {
     pub(super) tape: Tape,
     pub(super) questions: BTreeMap<String, Question>,
     phase: Phase,
+    loss_scale: Option<f64>,
 }
 
 impl Recorder {
@@ -94,12 +95,27 @@ impl Recorder {
             tape: Tape::default(),
             questions: BTreeMap::new(),
             phase: Phase::Micro,
+            loss_scale: None,
         }
     }
 
     /// What the adapter can do; operations pick their kernels by it.
     pub fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    /// A loss's gradient (of one element, at most) as it is to be written. Products that round to f16 want it near 1: the first
+    /// loss decides the power of two that all gradients of the recording are scaled by.
+    pub fn scaled_gradient(&mut self, gradient: f64) -> f64 {
+        if self.caps.matrices.is_some() && gradient != 0.0 {
+            self.loss_scale.get_or_insert_with(|| (-gradient.abs().log2()).floor().exp2());
+        }
+        gradient * self.loss_scale()
+    }
+
+    /// What all gradients are scaled by.
+    pub fn loss_scale(&self) -> f64 {
+        self.loss_scale.unwrap_or(1.0)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -342,4 +358,24 @@ pub fn grid(groups: usize) -> [u32; 3] {
     const MOST: usize = 65_535;
     let y = groups.div_ceil(MOST).max(1);
     [groups.div_ceil(y).max(1) as u32, y as u32, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradients_are_scaled_to_what_f16_holds() {
+        let caps = Caps { matrices: Some(16), ..Caps::webgpu_default() };
+        let mut rec = Recorder::new(caps.clone());
+        assert_eq!(rec.loss_scale(), 1.0);
+        let first = rec.scaled_gradient(3e-6);
+        assert!((0.5..=1.0).contains(&first) && rec.loss_scale().log2().fract() == 0.0, "{first}");
+        assert_eq!(rec.scaled_gradient(-6e-6), -2.0 * first, "one scale for all losses");
+        let mut off = Recorder::new(caps);
+        assert_eq!((off.scaled_gradient(0.0), off.loss_scale()), (0.0, 1.0), "a loss of no weight decides nothing");
+        assert_eq!(off.scaled_gradient(3e-6), first);
+        let mut whole = Recorder::new(Caps::webgpu_default());
+        assert_eq!((whole.scaled_gradient(3e-6), whole.loss_scale()), (3e-6, 1.0));
+    }
 }

@@ -103,7 +103,7 @@ impl Family {
             }
             found.push(Family::Subgroup);
         }
-        if shared && found.is_empty() | !caps.software {
+        if shared && (found.is_empty() || !caps.software) {
             found.push(Family::Tile);
             found.extend(caps.quads.then_some(Family::Quad));
         }

@@ -14,6 +14,7 @@ pub fn forward(rec: &mut Recorder, logits: Tensor, labels: Tensor, scale: f32, s
     let dlogits = rec.transient("d logits", &[samples, classes]);
     let partial = rec.transient("loss sums", &[samples]);
     let share = f64::from(scale) / samples as f64;
+    let gradient = rec.scaled_gradient(share);
     let flops = 8.0 * (samples * classes) as f64;
     rec.node("cross_entropy", &[logits, labels], &[dlogits, scalars], flops, move |h| {
         for row in 0..samples {
@@ -23,7 +24,7 @@ pub fn forward(rec: &mut Recorder, logits: Tensor, labels: Tensor, scale: f32, s
             let shift = most + z.iter().map(|z| (z - most).exp()).sum::<f64>().ln();
             let mass: f64 = t.iter().sum();
             for (k, at) in range.enumerate() {
-                h.outputs[0][at] = share * (mass * (z[k] - shift).exp() - t[k]);
+                h.outputs[0][at] = gradient * (mass * (z[k] - shift).exp() - t[k]);
                 h.outputs[1][slot] -= share * t[k] * (z[k] - shift);
             }
         }
@@ -37,7 +38,7 @@ pub fn forward(rec: &mut Recorder, logits: Tensor, labels: Tensor, scale: f32, s
             (dispatch.bind("scalars", scalars), [1; 3])
         };
         let dispatch = dispatch.u32("samples", samples).u32("classes", classes).u32("slot", slot);
-        dispatch.f32("scale", share as f32).groups(groups);
+        dispatch.f32("scale", share as f32).f32("gradient", gradient as f32).groups(groups);
     }
     rec.add_grad(logits, dlogits);
 }

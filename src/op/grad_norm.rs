@@ -1,4 +1,5 @@
-//! The norm of all gradients of a set, always reported, and `min(1, clip / (norm + 1e-6))` where clipping is on.
+//! The norm of all gradients of a set, always reported, and the factor that AdamW multiplies them by:
+//! `min(1, clip / (norm + 1e-6))` where clipping is on, else 1, and without the losses' scale.
 
 use super::scalars;
 use crate::gpu::{ParamSet, Recorder, Tensor, grid};
@@ -13,11 +14,13 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
     let total: usize = sums.iter().sum();
     let partial = rec.transient("squares of gradients", &[total]);
     let len: usize = grads.iter().map(|&g| rec.len(g)).sum();
-    rec.node("grad_norm", &grads, &[scalars], 2.0 * len as f64, |h| {
-        let norm = h.inputs.iter().flat_map(|g| g.iter()).map(|g| g * g).sum::<f64>().sqrt();
+    let unscale = 1.0 / rec.loss_scale();
+    rec.node("grad_norm", &grads, &[scalars], 2.0 * len as f64, move |h| {
+        let norm = unscale * h.inputs.iter().flat_map(|g| g.iter()).map(|g| g * g).sum::<f64>().sqrt();
         let clip = f64::from(h.step.clip);
         h.outputs[0][scalars::GRAD_NORM] = norm;
-        h.outputs[0][scalars::CLIP_SCALE] = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        let factor = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        h.outputs[0][scalars::CLIP_SCALE] = unscale * factor;
     });
     let mut first = 0;
     for (&grad, &count) in grads.iter().zip(&sums) {
@@ -31,6 +34,7 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
         .bind("partial", partial)
         .bind("scalars", scalars)
         .u32("total", total)
+        .f32("unscale", unscale as f32)
         .u32("norm_slot", scalars::GRAD_NORM)
         .u32("clip_slot", scalars::CLIP_SCALE)
         .groups([1; 3]);

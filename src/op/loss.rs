@@ -70,7 +70,7 @@ pub fn forward(rec: &mut Recorder, prediction: Tensor, target: Tensor, masked: T
     let chunks = len.div_ceil(CHUNK).min(4096);
     let LossArgs { kind, weight, scale, scalars, slot } = args;
     let mean = f64::from(scale) / len as f64;
-    let gradient = mean * f64::from(weight);
+    let gradient = rec.scaled_gradient(mean * f64::from(weight));
     let dprediction = rec.transient("d prediction", &[samples, count, channels]);
     let partial = rec.transient("loss sums", &[chunks]);
     let nodes = [prediction, target, masked];

@@ -130,6 +130,8 @@ enum Family {
     Subgroup,
     /// The same with operands in textures.
     Image,
+    /// Cooperative matrices of this side, operands rounded to f16.
+    Cooperative(u32),
 }
 
 /// Lanes of the subgroups that `matmul_registers.wgsl` is written for.
@@ -142,19 +144,21 @@ impl Family {
             Family::SmallTile => "matmul_small",
             Family::Subgroup => "matmul_subgroup",
             Family::Image => "matmul_image",
+            Family::Cooperative(8) => "matmul_cooperative_8",
+            Family::Cooperative(_) => "matmul_cooperative_16",
         }
     }
 
     /// Whether its tiles are in workgroup memory.
     fn tiles(self) -> bool {
-        matches!(self, Family::Tile | Family::SmallTile)
+        matches!(self, Family::Tile | Family::SmallTile | Family::Cooperative(_))
     }
 
     /// Rows and columns of C that a workgroup computes.
     fn tile(self) -> (usize, usize) {
         match self {
             Family::Tile => (64, 64),
-            Family::SmallTile => (32, 32),
+            Family::SmallTile | Family::Cooperative(_) => (32, 32),
             Family::Subgroup | Family::Image => (32, 4 * SUBGROUP),
         }
     }
@@ -179,7 +183,9 @@ impl Product {
             Epilogue::Store | Epilogue::Weight { .. } | Epilogue::Bias(_) => true,
         };
         let registers = self.suits_subgroups(rec.caps());
-        if registers && images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
+        if let Some(side) = rec.caps().matrices {
+            vec![Family::Cooperative(side), Family::Tile, Family::SmallTile]
+        } else if registers && images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
             // Operands that are textures already can be read by no other, and elsewhere it is five times as fast.
             vec![Family::Image]
         } else if registers && rec.caps().software {
@@ -192,15 +198,16 @@ impl Product {
     }
 
     /// What its kernel depends on.
-    fn question(&self) -> String {
+    fn question(&self, rec: &Recorder) -> String {
         let Product { layout, m, n, k, .. } = *self;
-        format!("product {layout:?} {m}x{k}x{n} {}", self.epilogue.end().entry())
+        let precision = if rec.caps().matrices.is_some() { " of f16" } else { "" };
+        format!("product {layout:?} {m}x{k}x{n} {}{precision}", self.epilogue.end().entry())
     }
 
     /// Whether `Epilogue::Weight` can make these column sums on the way.
     pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
         let (candidates, (from, to)) = (self.candidates(rec), totals.left);
-        let chosen = rec.choice(&self.question(), &names(&candidates));
+        let chosen = rec.choice(&self.question(rec), &names(&candidates));
         !candidates[chosen].tiles() && from.is_multiple_of(4) && to.is_multiple_of(4)
     }
 
@@ -296,7 +303,7 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     let candidates = p.candidates(rec);
     let end = p.epilogue.end();
     let time = move |rec: &mut Recorder| alone(rec, p.layout, (p.m, p.k, p.n), end);
-    let family = candidates[rec.choose(p.question(), &names(&candidates), time)];
+    let family = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
     let [a, b] = if family == Family::Image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
     let read = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(read.iter().map(|(_, t)| *t)).collect();
@@ -316,8 +323,10 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         _ if rec.is_image(p.c) => panic!("{name}: {} is an image", rec.name(p.c)),
         _ => "c",
     };
+    let lanes = rec.caps().subgroup.unwrap_or(1);
     let dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind(c, p.c);
     let dispatch = bound.into_iter().chain(beside).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
+    let dispatch = if matches!(family, Family::Cooperative(_)) { dispatch.constant("LANES", lanes) } else { dispatch };
     finish(dispatch, &p, family, per_sample);
 }
 
