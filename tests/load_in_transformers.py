@@ -34,7 +34,7 @@ def outputs(folder, io):
 
 def main(mvd, folders):
     for folder in folders:
-        io = load_file(f"{folder}_io.safetensors")
+        io = load_file(f"{folder.rstrip('/')}_io.safetensors")
         with tempfile.TemporaryDirectory() as written:
             subprocess.run([mvd, "convert", folder, written, "--to", "hf"], check=True, stdout=subprocess.DEVNULL)
             for name, found in outputs(written, io).items():
