@@ -7,7 +7,7 @@ use mvd::bench::workloads;
 use mvd::gpu::{
     AdapterChoice, Caps, Choices, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Precision, Recorder, StepValues,
 };
-use mvd::op::{cases, check::check};
+use mvd::op::{cases, check::DIFFERENCE_TOLERANCE, check::check};
 
 fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
     run_some(variant, options, |_| true);
@@ -95,9 +95,16 @@ fn f16_operands_cost_their_rounding_and_no_more() {
                 let tolerance = if rounds { 3e-3 } else { case.tolerance };
                 assert!(node.relative <= tolerance, "{}: {node:?}", case.name);
             }
+            assert!(outcome.differences.iter().all(|d| d.1 <= DIFFERENCE_TOLERANCE), "{outcome:?}");
         }
     }
     assert!(products > 50, "{products}");
+    // Whole steps against PyTorch's f32.
+    let rows = mvd::selftest::check_embedded(&gpu).unwrap().0;
+    for (part, count, most) in [(": grad ", 150, 1e-2), (": output.", 8, 2e-3), (": loss", 15, 1e-3)] {
+        let found: Vec<_> = rows.iter().filter(|row| row.name.contains(part)).collect();
+        assert!(found.len() >= count && found.iter().all(|row| row.relative <= most), "{found:#?}");
+    }
 }
 
 #[test]

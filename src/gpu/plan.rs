@@ -25,8 +25,8 @@ pub struct Plan {
     pub(super) sets: Vec<Set>,
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
     pub(super) slots: Slots,
-    /// What all gradients are scaled by.
-    pub(super) loss_scale: f64,
+    /// What all gradients are scaled by; see `Recorder::scaled_gradient`.
+    pub loss_scale: f64,
 }
 
 impl Plan {

@@ -207,7 +207,7 @@ fn differences(built: &Built) -> Vec<(String, f64)> {
             values.get(plan, built.y).iter().zip(&built.dy).map(|(y, dy)| y * dy).sum()
         };
         let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
-        let grad = base.get(plan, *grad);
+        let grad: Vec<f64> = base.get(plan, *grad).iter().map(|g| g / plan.loss_scale).collect();
         let analytic: f64 = grad.iter().zip(&direction).map(|(g, d)| g * d).sum();
         let scale = grad.iter().zip(&direction).map(|(g, d)| (g * d).abs()).sum::<f64>().max(1e-3);
         found.push((name.clone(), (numeric - analytic).abs() / scale));
