@@ -1,21 +1,38 @@
 #!/usr/bin/env bash
-# Times one training step of mvd and of PyTorch in turn: run.sh [bench-tiny|small-from-base] [rounds]
+# Times one training step of mvd, of PyTorch and, if it is built, of burn in turn: run.sh [bench-tiny|small-from-base] [rounds]
 set -euo pipefail
 step=${1:-bench-tiny} rounds=${2:-3}
 here=$(cd "$(dirname "$0")" && pwd)
 mvd=${MVD:-$here/../../target/release/mvd}
+burn=${BURN:-$here/burn/target/release/mvd-peer-burn}
 python=${PYTHON:-python3}
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
-for round in $(seq "$rounds"); do
-    theirs=$("$python" "$here/pytorch.py" "$step" --threads "$(nproc)")
-    ours=$("$mvd" bench --only "$step" --runs 5 --json)
-    THEIRS=$theirs OURS=$ours "$python" - "$round" <<'EOF'
-import json, os, sys
-theirs, ours = json.loads(os.environ["THEIRS"]), json.loads(os.environ["OURS"])["steps"][0]
-print(f"round {sys.argv[1]}: mvd {ours['seconds']:.3f} s, PyTorch {theirs['seconds']:.3f} s, ratio {ours['seconds'] / theirs['seconds']:.2f}; "
-      f"mvd's plan {ours['mib']:.0f} MiB, PyTorch's process {theirs['peak_mib']:.0f} MiB", flush=True)
+# Reads three lines a round: PyTorch, mvd, burn or null.
+report=$(cat <<'EOF'
+import json, statistics, sys
+
+ratios = {}
+for number, lines in enumerate(zip(sys.stdin, sys.stdin, sys.stdin), 1):
+    pytorch, mvd, burn = map(json.loads, lines)
+    mvd = mvd["steps"][0]
+    times = [
+        f"mvd {mvd['seconds']:.3f} s (first {mvd['first_step']:.1f} s, plan {mvd['mib']:.0f} MiB)",
+        f"PyTorch {pytorch['seconds']:.3f} s (process {pytorch['peak_mib']:.0f} MiB)",
+    ]
+    now = {"mvd/PyTorch": mvd["seconds"] / pytorch["seconds"]}
+    if burn:
+        times.append(f"burn {burn['seconds']:.3f} s (first {burn['first_step']:.1f} s, process {burn['peak_mib']:.0f} MiB)")
+        now["burn/mvd"] = burn["seconds"] / mvd["seconds"]
+    for name, ratio in now.items():
+        ratios.setdefault(name, []).append(ratio)
+    print(f"round {number}:", ", ".join(times + [f"{name} {ratio:.2f}" for name, ratio in now.items()]), flush=True)
+if ratios:
+    print("median", ", ".join(f"{name} {statistics.median(each):.2f}" for name, each in ratios.items()))
 EOF
-done | tee /dev/stderr | python3 -c "
-import re, statistics, sys
-ratios = [float(m.group(1)) for m in re.finditer(r'ratio ([0-9.]+)', sys.stdin.read())]
-print(f'median ratio {statistics.median(ratios):.2f}')"
+)
+for _ in $(seq "$rounds"); do
+    "$python" "$here/pytorch.py" "$step" --threads "$(nproc)"
+    "$mvd" bench --only "$step" --runs 5 --json | tr -d '\n'
+    echo
+    if [[ -n ${BURN:-} || -x $burn ]]; then "$burn" "$step" --runs 5; else echo null; fi
+done | "$python" -c "$report"
