@@ -57,7 +57,7 @@ fn every_entry_point_becomes_hlsl() {
         let pipeline = hlsl::PipelineOptions {
             entry_point: Some((naga::ShaderStage::Compute, module.entry_points[index].name.clone())),
         };
-        // No cooperative matrices in HLSL: on DX12 products stay f32.
+        // No cooperative matrices in HLSL: on DX12 `--precision f16` is refused.
         if name.contains("cooperative") {
             return;
         }

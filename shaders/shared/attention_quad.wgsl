@@ -6,34 +6,13 @@
 const TILE: u32 = 16u;
 const STEP: u32 = 4u;
 // vec4 of a row.
-const WIDTH: u32 = 4u * PARTS;
-const SHARED: u32 = TILE * WIDTH;
+const QUARTERS: u32 = 4u * PARTS;
 const LANES: u32 = 64u;
 const QUADS: u32 = 16u;
 // Queries of a quad.
 const PER_QUAD: u32 = 2u;
 const NEVER: f32 = -3.0e38;
-
-struct Params { tokens: u32, heads: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;        // (B, N, 3, H, D)
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;         // (B, N, H, D)
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;    // (B, N, H, D)
-@group(0) @binding(4) var<storage, read_write> saved: array<f32>;      // (B, H, N) log of the sum of exponentials
-@group(0) @binding(5) var<storage, read> out: array<vec4<f32>>;        // (B, N, H, D) `y` of the forward
-@group(0) @binding(6) var<storage, read> log_sum: array<f32>;          // (B, H, N) `saved` of the forward
-@group(0) @binding(7) var<storage, read_write> dqkv: array<vec4<f32>>; // (B, N, 3, H, D)
-@group(0) @binding(8) var<storage, read_write> delta: array<f32>;      // (B, H, N) sum over D of dy * out, by `backward_q`
-@group(0) @binding(9) var<storage, read> deltas: array<f32>;           // (B, H, N) the same, read by `backward_kv`
-
-const Q: u32 = 0u;
-const K: u32 = 1u;
-const V: u32 = 2u;
-
-var<workgroup> left: array<vec4<f32>, SHARED>;  // (TILE, WIDTH)
-var<workgroup> right: array<vec4<f32>, SHARED>; // (TILE, WIDTH)
-var<workgroup> row_lse: array<f32, TILE>;
-var<workgroup> row_delta: array<f32, TILE>;
+#import attention_rows
 
 alias Row = array<vec4<f32>, PARTS>;
 
@@ -53,19 +32,6 @@ fn inside(at: Place, j: u32) -> bool {
     return at.first + j * QUADS < params.tokens;
 }
 
-// Where a token's row of qkv begins; tokens past the end give the last.
-fn in_qkv(at: Place, part: u32, token: u32) -> u32 {
-    return (((at.sample * params.tokens + min(token, params.tokens - 1u)) * 3u + part) * params.heads + at.head) * WIDTH;
-}
-
-fn in_y(at: Place, token: u32) -> u32 {
-    return ((at.sample * params.tokens + min(token, params.tokens - 1u)) * params.heads + at.head) * WIDTH;
-}
-
-fn in_rows(at: Place, token: u32) -> u32 {
-    return (at.sample * params.heads + at.head) * params.tokens + min(token, params.tokens - 1u);
-}
-
 // Neighbouring lanes have neighbouring vec4.
 fn mine(at: Place, d: u32) -> u32 {
     return d * 4u + at.part;
@@ -77,17 +43,10 @@ fn whole(x: f32) -> f32 {
     return pair + subgroupShuffleXor(pair, 2u);
 }
 
-fn share_keys(at: Place, first: u32) {
-    for (var i = at.index; i < SHARED; i += LANES) {
-        left[i] = qkv[in_qkv(at, K, first + i / WIDTH) + i % WIDTH];
-        right[i] = qkv[in_qkv(at, V, first + i / WIDTH) + i % WIDTH];
-    }
-}
-
 fn dot_left(at: Place, x: Row, row: u32) -> f32 {
     var s = 0.0;
     for (var d = 0u; d < PARTS; d++) {
-        s += dot(x[d], left[row * WIDTH + mine(at, d)]);
+        s += dot(x[d], left[row * QUARTERS + mine(at, d)]);
     }
     return whole(s);
 }
@@ -95,7 +54,7 @@ fn dot_left(at: Place, x: Row, row: u32) -> f32 {
 fn dot_right(at: Place, x: Row, row: u32) -> f32 {
     var s = 0.0;
     for (var d = 0u; d < PARTS; d++) {
-        s += dot(x[d], right[row * WIDTH + mine(at, d)]);
+        s += dot(x[d], right[row * QUARTERS + mine(at, d)]);
     }
     return whole(s);
 }
@@ -119,7 +78,7 @@ fn forward(
         }
     }
     for (var first = 0u; first < params.tokens; first += TILE) {
-        share_keys(at, first);
+        share_keys(at, first, at.index);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row += STEP) {
             for (var j = 0u; j < PER_QUAD; j++) {
@@ -139,7 +98,7 @@ fn forward(
                 for (var d = 0u; d < PARTS; d++) {
                     var sum = sums[j][d] * shrink;
                     for (var r = 0u; r < STEP; r++) {
-                        sum += s[r] * right[(row + r) * WIDTH + mine(at, d)];
+                        sum += s[r] * right[(row + r) * QUARTERS + mine(at, d)];
                     }
                     sums[j][d] = sum;
                 }
@@ -186,7 +145,7 @@ fn backward_q(
         lse[j] = log_sum[in_rows(at, token)];
     }
     for (var first = 0u; first < params.tokens; first += TILE) {
-        share_keys(at, first);
+        share_keys(at, first, at.index);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row++) {
             for (var j = 0u; j < PER_QUAD; j++) {
@@ -194,7 +153,7 @@ fn backward_q(
                 let dp = dot_right(at, dout[j], row);
                 let ds = exp(s - lse[j]) * (dp - mean[j]) * params.scale;
                 for (var d = 0u; d < PARTS; d++) {
-                    dquery[j][d] += ds * left[row * WIDTH + mine(at, d)];
+                    dquery[j][d] += ds * left[row * QUARTERS + mine(at, d)];
                 }
             }
         }
@@ -232,21 +191,14 @@ fn backward_kv(
         value[d] = qkv[in_qkv(at, V, token) + mine(at, d)];
     }
     for (var first = 0u; first < params.tokens; first += TILE) {
-        for (var i = at.index; i < SHARED; i += LANES) {
-            left[i] = qkv[in_qkv(at, Q, first + i / WIDTH) + i % WIDTH];
-            right[i] = dy[in_y(at, first + i / WIDTH) + i % WIDTH];
-        }
-        if at.index < TILE {
-            row_lse[at.index] = log_sum[in_rows(at, first + at.index)];
-            row_delta[at.index] = deltas[in_rows(at, first + at.index)];
-        }
+        share_queries(at, first, at.index);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row++) {
             let p = exp(dot_left(at, key, row) - row_lse[row]);
             let ds = p * (dot_right(at, value, row) - row_delta[row]) * params.scale;
             for (var d = 0u; d < PARTS; d++) {
-                dvalue[d] += p * right[row * WIDTH + mine(at, d)];
-                dkey[d] += ds * left[row * WIDTH + mine(at, d)];
+                dvalue[d] += p * right[row * QUARTERS + mine(at, d)];
+                dkey[d] += ds * left[row * QUARTERS + mine(at, d)];
             }
         }
         workgroupBarrier();

@@ -3,28 +3,7 @@
 
 // Rows shared at a time: 2 TILE QUARTERS vec4 are at most 16 KiB for every D.
 const TILE: u32 = 8u;
-const SHARED: u32 = TILE * QUARTERS;
-
-struct Params { tokens: u32, heads: u32, scale: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;        // (B, N, 3, H, D)
-@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;         // (B, N, H, D)
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;    // (B, N, H, D)
-@group(0) @binding(4) var<storage, read_write> saved: array<f32>;      // (B, H, N) log of the sum of exponentials
-@group(0) @binding(5) var<storage, read> out: array<vec4<f32>>;        // (B, N, H, D) `y` of the forward
-@group(0) @binding(6) var<storage, read> log_sum: array<f32>;          // (B, H, N) `saved` of the forward
-@group(0) @binding(7) var<storage, read_write> dqkv: array<vec4<f32>>; // (B, N, 3, H, D)
-@group(0) @binding(8) var<storage, read_write> delta: array<f32>;      // (B, H, N) sum over D of dy * out, by `backward_q`
-@group(0) @binding(9) var<storage, read> deltas: array<f32>;           // (B, H, N) the same, read by `backward_kv`
-
-const Q: u32 = 0u;
-const K: u32 = 1u;
-const V: u32 = 2u;
-
-var<workgroup> left: array<vec4<f32>, SHARED>;  // (TILE, QUARTERS)
-var<workgroup> right: array<vec4<f32>, SHARED>; // (TILE, QUARTERS)
-var<workgroup> row_lse: array<f32, TILE>;
-var<workgroup> row_delta: array<f32, TILE>;
+#import attention_rows
 
 alias Row = array<vec4<f32>, QUARTERS>;
 
@@ -34,19 +13,6 @@ struct Place { sample: u32, head: u32, token: u32, inside: bool }
 fn place(group: vec3<u32>, local: u32) -> Place {
     let token = group.x * 64u + local;
     return Place(group.z, group.y, min(token, params.tokens - 1u), token < params.tokens);
-}
-
-// Where a token's row of qkv begins; tokens past the end give the last.
-fn in_qkv(at: Place, part: u32, token: u32) -> u32 {
-    return (((at.sample * params.tokens + min(token, params.tokens - 1u)) * 3u + part) * params.heads + at.head) * QUARTERS;
-}
-
-fn in_y(at: Place, token: u32) -> u32 {
-    return ((at.sample * params.tokens + min(token, params.tokens - 1u)) * params.heads + at.head) * QUARTERS;
-}
-
-fn in_rows(at: Place, token: u32) -> u32 {
-    return (at.sample * params.heads + at.head) * params.tokens + min(token, params.tokens - 1u);
 }
 
 @compute @workgroup_size(64)
@@ -60,10 +26,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     var largest = -3.0e38;
     var total = 0.0;
     for (var first = 0u; first < params.tokens; first += TILE) {
-        for (var i = local; i < SHARED; i += 64u) {
-            left[i] = qkv[in_qkv(at, K, first + i / QUARTERS) + i % QUARTERS];
-            right[i] = qkv[in_qkv(at, V, first + i / QUARTERS) + i % QUARTERS];
-        }
+        share_keys(at, first, local);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row++) {
             var s = 0.0;
@@ -104,10 +67,7 @@ fn backward_q(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     }
     let lse = log_sum[in_rows(at, at.token)];
     for (var first = 0u; first < params.tokens; first += TILE) {
-        for (var i = local; i < SHARED; i += 64u) {
-            left[i] = qkv[in_qkv(at, K, first + i / QUARTERS) + i % QUARTERS];
-            right[i] = qkv[in_qkv(at, V, first + i / QUARTERS) + i % QUARTERS];
-        }
+        share_keys(at, first, local);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row++) {
             var s = 0.0;
@@ -144,14 +104,7 @@ fn backward_kv(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
         value[d] = qkv[in_qkv(at, V, at.token) + d];
     }
     for (var first = 0u; first < params.tokens; first += TILE) {
-        for (var i = local; i < SHARED; i += 64u) {
-            left[i] = qkv[in_qkv(at, Q, first + i / QUARTERS) + i % QUARTERS];
-            right[i] = dy[in_y(at, first + i / QUARTERS) + i % QUARTERS];
-        }
-        if local < TILE {
-            row_lse[local] = log_sum[in_rows(at, first + local)];
-            row_delta[local] = deltas[in_rows(at, first + local)];
-        }
+        share_queries(at, first, local);
         workgroupBarrier();
         for (var row = 0u; row < min(TILE, params.tokens - first); row++) {
             var s = 0.0;

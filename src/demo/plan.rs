@@ -432,16 +432,14 @@ impl Plan {
 mod tests {
     use super::*;
 
+    /// Of a machine so many times as slow as another.
+    fn costs(slow: f64) -> Costs {
+        let cost = |step: f64| Cost { start: 1.0, step: step * slow };
+        Costs { image: cost(0.05), video: cost(0.1), one: cost(0.1), both: cost(0.15), tuning: cost(0.1) }
+    }
+
     #[test]
     fn budgets_scale_steps_to_the_speed() {
-        let cost = |step| Cost { start: 1.0, step };
-        let costs = |slow: f64| Costs {
-            image: cost(0.05 * slow),
-            video: cost(0.1 * slow),
-            one: cost(0.1 * slow),
-            both: cost(0.15 * slow),
-            tuning: cost(0.1 * slow),
-        };
         let plan = |minutes, slow| Plan::new(minutes, Duration::from_secs(30), 0, Sizes::default(), costs(slow));
         let short = plan(5.0, 1.0);
         assert!((240.0..300.0).contains(&(30.0 + short.expected)), "{short:?}");
@@ -455,9 +453,7 @@ mod tests {
 
     #[test]
     fn steps_follow_the_speed_seen() {
-        let cost = |step| Cost { start: 1.0, step };
-        let costs = Costs { image: cost(0.05), video: cost(0.1), one: cost(0.1), both: cost(0.15), tuning: cost(0.1) };
-        let plan = Plan::new(10.0, Duration::from_secs(30), 0, Sizes::default(), costs);
+        let plan = Plan::new(10.0, Duration::from_secs(30), 0, Sizes::default(), costs(1.0));
         // How many times as slow as measured the teachers, the students and the fine-tunings are.
         for slow in [[1.0; 3], [1.2; 3], [0.5; 3], [1.0, 1.5, 1.5], [2.0, 1.0, 1.0]] {
             let (mut plan, before, mut spent) = (plan.clone(), plan.steps, 30.0);
