@@ -1,10 +1,16 @@
 // out[c] += sum over rows of x[row, c], except for columns in [skip, skip_end); see src/op/column_sum.rs.
 
+// `rows` of each of some matrices behind each other.
 struct Params { rows: u32, columns: u32, chunk: u32, skip: u32, skip_end: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;             // (R, C)
-@group(0) @binding(2) var<storage, read_write> partial: array<f32>; // (chunks, C)
-@group(0) @binding(3) var<storage, read_write> total: array<f32>;   // (C)
+@group(0) @binding(1) var<storage, read> x: array<f32>;             // (matrices, R, C)
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>; // (matrices, chunks, C)
+@group(0) @binding(3) var<storage, read_write> total: array<f32>;   // (matrices, C)
+
+// Chunks of a matrix.
+fn count() -> u32 {
+    return (params.rows + params.chunk - 1u) / params.chunk;
+}
 
 // One invocation a column and a chunk of rows.
 @compute @workgroup_size(64)
@@ -16,9 +22,9 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     let first = group.y * params.chunk;
     var sum = 0.0;
     for (var row = first; row < min(first + params.chunk, params.rows); row++) {
-        sum += x[row * params.columns + c];
+        sum += x[(group.z * params.rows + row) * params.columns + c];
     }
-    partial[group.y * params.columns + c] = sum;
+    partial[(group.z * count() + group.y) * params.columns + c] = sum;
 }
 
 @compute @workgroup_size(64)
@@ -28,8 +34,8 @@ fn add_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
         return;
     }
     var sum = 0.0;
-    for (var k = 0u; k < (params.rows + params.chunk - 1u) / params.chunk; k++) {
-        sum += partial[k * params.columns + c];
+    for (var k = 0u; k < count(); k++) {
+        sum += partial[(group.z * count() + k) * params.columns + c];
     }
-    total[c] += sum;
+    total[group.z * params.columns + c] += sum;
 }

@@ -2,20 +2,21 @@
 #import index
 #import row_sum
 
-struct Params { rows: u32, channels: u32, chunk: u32, eps: f32 }
+// The rows are those of some norms behind each other, `part` rows each.
+struct Params { rows: u32, channels: u32, chunk: u32, part: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;                // (R, C)
-@group(0) @binding(2) var<storage, read> weight: array<f32>;           // (C)
-@group(0) @binding(3) var<storage, read> bias: array<f32>;             // (C)
+@group(0) @binding(2) var<storage, read> weight: array<f32>;           // (norms, C)
+@group(0) @binding(3) var<storage, read> bias: array<f32>;             // (norms, C)
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;          // (R, C)
 @group(0) @binding(5) var<storage, read_write> saved: array<vec2<f32>>; // (R) mean and rstd
 @group(0) @binding(6) var<storage, read> dy: array<f32>;               // (R, C)
 @group(0) @binding(7) var<storage, read> stats: array<vec2<f32>>;      // (R) `saved` of the forward
 @group(0) @binding(8) var<storage, read> prior: array<f32>;            // (R, C) gradient of x so far
 @group(0) @binding(9) var<storage, read_write> dx: array<f32>;         // (R, C)
-@group(0) @binding(10) var<storage, read_write> partial: array<vec2<f32>>; // (chunks, C) dweight and dbias of some rows
-@group(0) @binding(11) var<storage, read_write> dweight: array<f32>;   // (C)
-@group(0) @binding(12) var<storage, read_write> dbias: array<f32>;     // (C)
+@group(0) @binding(10) var<storage, read_write> partial: array<vec2<f32>>; // (norms, chunks, C) dweight and dbias of some rows
+@group(0) @binding(11) var<storage, read_write> dweight: array<f32>;   // (norms, C)
+@group(0) @binding(12) var<storage, read_write> dbias: array<f32>;     // (norms, C)
 
 // dx = prior + ..., where an earlier share of the gradient is there.
 override HAS_PRIOR: bool = false;
@@ -56,8 +57,9 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
         saved[row] = s;
     }
     let start = row * params.channels;
+    let norm = row / params.part * params.channels;
     for (var c = local % LANES; c < params.channels; c += LANES) {
-        y[start + c] = fma((x[start + c] - s.x) * s.y, weight[c], bias[c]);
+        y[start + c] = fma((x[start + c] - s.x) * s.y, weight[norm + c], bias[norm + c]);
     }
 }
 
@@ -79,12 +81,13 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     let row = row_of(group, groups, local);
     let inside = row < params.rows;
     let start = row * params.channels;
+    let norm = row / params.part * params.channels;
     var s = vec2(0.0);
     var sums = vec2(0.0);
     if inside {
         s = stats[row];
         for (var c = local % LANES; c < params.channels; c += LANES) {
-            let g = dy[start + c] * weight[c];
+            let g = dy[start + c] * weight[norm + c];
             sums += vec2(g, g * (x[start + c] - s.x) * s.y);
         }
     }
@@ -95,12 +98,17 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     }
     for (var c = local % LANES; c < params.channels; c += LANES) {
         let hat = (x[start + c] - s.x) * s.y;
-        var d = s.y * (dy[start + c] * weight[c] - mean_g - hat * mean_gx);
+        var d = s.y * (dy[start + c] * weight[norm + c] - mean_g - hat * mean_gx);
         if HAS_PRIOR {
             d += prior[start + c];
         }
         dx[start + c] = d;
     }
+}
+
+// Chunks of a norm's rows.
+fn chunks() -> u32 {
+    return (params.part + params.chunk - 1u) / params.chunk;
 }
 
 // One invocation a column and a chunk of rows.
@@ -111,13 +119,13 @@ fn backward_weight_partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(loc
         return;
     }
     var sums = vec2(0.0);
-    let first = group.y * params.chunk;
-    for (var row = first; row < min(first + params.chunk, params.rows); row++) {
+    let first = group.z * params.part + group.y * params.chunk;
+    for (var row = first; row < min(first + params.chunk, (group.z + 1u) * params.part); row++) {
         let s = stats[row];
         let i = row * params.channels + c;
         sums += vec2(dy[i] * (x[i] - s.x) * s.y, dy[i]);
     }
-    partial[group.y * params.channels + c] = sums;
+    partial[(group.z * chunks() + group.y) * params.channels + c] = sums;
 }
 
 @compute @workgroup_size(64)
@@ -127,9 +135,9 @@ fn backward_weight_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_i
         return;
     }
     var sums = vec2(0.0);
-    for (var k = 0u; k < (params.rows + params.chunk - 1u) / params.chunk; k++) {
-        sums += partial[k * params.channels + c];
+    for (var k = 0u; k < chunks(); k++) {
+        sums += partial[(group.z * chunks() + k) * params.channels + c];
     }
-    dweight[c] += sums.x;
-    dbias[c] += sums.y;
+    dweight[group.z * params.channels + c] += sums.x;
+    dbias[group.z * params.channels + c] += sums.y;
 }

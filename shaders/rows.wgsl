@@ -1,7 +1,8 @@
 // Moving token rows: placing, slicing, adding positions; see src/op/rows.rs. In entries that end in `_wide` a channel is four.
 #import index
 
-struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, chunk: u32, tail_start: u32, tail_len: u32 }
+struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, base: u32, chunk: u32, tail_start: u32, tail_len: u32 }
+// `base`: rows of y before its first; `position` has none for them.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // (B, from_len, C); from_len 0: one row for all
 @group(0) @binding(2) var<storage, read> table: array<f32>;         // (P, C) position rows
@@ -23,7 +24,7 @@ fn place(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> Place {
     let k = row % params.count;
     let from_row = sample * params.from_len + params.from_start + select(k, 0u, params.from_len == 0u);
     let to_row = sample * params.to_len + params.to_start + k;
-    return Place(sample < params.samples, from_row * params.channels + c, to_row, to_row * params.channels + c, c);
+    return Place(sample < params.samples, from_row * params.channels + c, to_row, (params.base + to_row) * params.channels + c, c);
 }
 
 // y[b, to_start + k] = x[b, from_start + k]
@@ -70,7 +71,7 @@ fn target_of(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> Target {
     let k = row % params.to_len;
     let filled = k >= params.to_start && k < params.to_start + params.count;
     let from_row = sample * params.count + select(0u, k - params.to_start, filled);
-    return Target(sample < params.samples, filled, from_row * params.channels + c, i);
+    return Target(sample < params.samples, filled, from_row * params.channels + c, params.base * params.channels + i);
 }
 
 // y (B, to_len, C): x's rows in [to_start, to_start + count), zeros elsewhere; here `count` is to_len's share of a sample.

@@ -75,6 +75,8 @@ fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
 #[test]
 fn f16_operands_cost_their_rounding_and_no_more() {
     let choice = AdapterChoice { precision: Precision::F16, ..AdapterChoice::from_env() };
+    let portable = AdapterChoice { kernels: Kernels::Portable, ..choice.clone() };
+    assert!(Gpu::open(&portable).is_err_and(|refused| refused.to_string().contains("--kernels portable")));
     let gpu = match Gpu::open(&choice) {
         Ok(gpu) => Arc::new(gpu),
         Err(refused) => {

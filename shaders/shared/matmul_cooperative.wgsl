@@ -19,17 +19,20 @@ var<workgroup> tile_c: array<f32, TILE * TILE>;
 fn read_a(row: u32, k: u32) -> f16 {
     let i = min(row, params.m - 1u);
     let at = min(k, params.k - 1u);
-    return f16(select(0.0, a[select(i * params.k + at, at * params.m + i, LAYOUT == 2u)], k < params.k));
+    let first = part * params.m * params.k;
+    return f16(select(0.0, a[first + select(i * params.k + at, at * params.m + i, LAYOUT == 2u)], k < params.k));
 }
 
 fn read_b(k: u32, column: u32) -> f16 {
     let i = min(column, params.n - 1u);
     let at = min(k, params.k - 1u);
-    return f16(select(0.0, b[select(at * params.n + i, i * params.k + at, LAYOUT == 1u)], k < params.k));
+    let first = part * params.k * params.n;
+    return f16(select(0.0, b[first + select(at * params.n + i, i * params.k + at, LAYOUT == 1u)], k < params.k));
 }
 
 // Leaves the tile's sums in `tile_c`.
 fn product(group: vec3<u32>, lane: u32) {
+    part = group.z;
     var sums: array<Sum, COUNT * COUNT>;
     for (var first = 0u; first < params.k; first += DEPTH) {
         for (var e = lane; e < TILE * DEPTH; e += LANES) {

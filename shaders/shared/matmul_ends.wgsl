@@ -15,15 +15,18 @@ struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
 @group(0) @binding(7) var<storage, read_write> saved: array<f32>;  // (M, N) what goes into the GELU
 @group(0) @binding(8) var<storage, read> before: array<f32>;       // (M, N) `saved` of the forward
 
+// Which of the products, whose matrices lie behind each other.
+var<private> part: u32;
+
 fn bias_at(col: u32) -> vec4<f32> {
-    let i = min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    let i = part * params.n + min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     return vec4(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
 }
 
 fn put_plain(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             c[i] = x[j];
         }
     }
@@ -32,7 +35,7 @@ fn put_plain(row: u32, col: u32, x: vec4<f32>) {
 fn put_accumulate(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             c[i] += x[j];
         }
     }
@@ -42,7 +45,7 @@ fn put_activated(row: u32, col: u32, x: vec4<f32>) {
     let y = gelu(x);
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             c[i] = y[j];
         }
     }
@@ -52,7 +55,7 @@ fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
     let y = gelu(x);
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             saved[i] = x[j];
             c[i] = y[j];
         }
@@ -62,7 +65,7 @@ fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
 fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             c[i] = skip[i] + x[j];
         }
     }
@@ -71,8 +74,8 @@ fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
 fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
-            c[i] = fma(scale[row / params.per_sample], x[j], skip[i]);
+            let i = (part * params.m + row) * params.n + col + j;
+            c[i] = fma(scale[(part * params.m + row) / params.per_sample], x[j], skip[i]);
         }
     }
 }
@@ -80,7 +83,7 @@ fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
 fn put_activation_gradient(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = row * params.n + col + j;
+            let i = (part * params.m + row) * params.n + col + j;
             c[i] = x[j] * gelu_derivative(vec4(before[i])).x;
         }
     }

@@ -24,7 +24,8 @@ struct Params { m: u32, n: u32, k: u32, per_sample: u32, left: u32, left_end: u3
 
 alias Sums = array<vec4<f32>, ROWS>;
 
-struct Place { row: u32, col: u32, lane: u32 }
+// `part`: which of the products, whose matrices lie behind each other.
+struct Place { row: u32, col: u32, lane: u32, part: u32 }
 
 // Workgroups go down BLOCK tiles of rows before the next columns, so that those rows stay in the cache.
 fn place(group: vec3<u32>, lane: u32) -> Place {
@@ -34,7 +35,7 @@ fn place(group: vec3<u32>, lane: u32) -> Place {
     let block = index / (BLOCK * columns) * BLOCK;
     let rest = index - block * columns;
     let high = min(BLOCK, rows - block);
-    return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane);
+    return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane, group.z);
 }
 
 // Layout 2 gives the sums over k of four columns of A a lane.
@@ -43,20 +44,22 @@ fn product(at: Place, sums: ptr<function, Sums>) -> vec4<f32> {
     let last_col = params.n / 4u - 1u;
     let col = min(at.col, last_col);
     let blocks = (params.k + 3u) / 4u;
+    let first_a = at.part * select(params.m, params.k, LAYOUT == 2u);
+    let first_b = at.part * select(params.k, params.n, LAYOUT == 1u);
     for (var q = 0u; q < blocks; q++) {
         var y: array<vec4<f32>, 4>;
         if LAYOUT == 1u {
-            let w0 = load_b(q, col * 4u);
-            let w1 = load_b(q, col * 4u + 1u);
-            let w2 = load_b(q, col * 4u + 2u);
-            let w3 = load_b(q, col * 4u + 3u);
+            let w0 = load_b(q, first_b + col * 4u);
+            let w1 = load_b(q, first_b + col * 4u + 1u);
+            let w2 = load_b(q, first_b + col * 4u + 2u);
+            let w3 = load_b(q, first_b + col * 4u + 3u);
             y[0] = vec4(w0.x, w1.x, w2.x, w3.x);
             y[1] = vec4(w0.y, w1.y, w2.y, w3.y);
             y[2] = vec4(w0.z, w1.z, w2.z, w3.z);
             y[3] = vec4(w0.w, w1.w, w2.w, w3.w);
         } else {
             for (var u = 0u; u < 4u; u++) {
-                y[u] = load_b(col, min(q * 4u + u, params.k - 1u));
+                y[u] = load_b(col, first_b + min(q * 4u + u, params.k - 1u));
             }
         }
         if LAYOUT == 2u {
@@ -64,7 +67,7 @@ fn product(at: Place, sums: ptr<function, Sums>) -> vec4<f32> {
             let first = min(at.row / 4u + at.lane % (ROWS / 4u), params.m / 4u - 1u);
             for (var u = 0u; u < 4u; u++) {
                 let k = q * 4u + u;
-                x[u] = select(vec4(0.0), load_a(first, min(k, params.k - 1u)), k < params.k);
+                x[u] = select(vec4(0.0), load_a(first, first_a + min(k, params.k - 1u)), k < params.k);
                 total += x[u];
             }
             for (var i = 0u; i < ROWS; i++) {
@@ -76,7 +79,7 @@ fn product(at: Place, sums: ptr<function, Sums>) -> vec4<f32> {
         } else {
             var x: array<vec4<f32>, READS>;
             for (var i = 0u; i < READS; i++) {
-                x[i] = load_a(q, min(at.row + i * SUBGROUP + at.lane % ROWS, params.m - 1u));
+                x[i] = load_a(q, first_a + min(at.row + i * SUBGROUP + at.lane % ROWS, params.m - 1u));
             }
             for (var i = 0u; i < ROWS; i++) {
                 let r = subgroupShuffle(x[i / SUBGROUP], i % SUBGROUP);
@@ -103,11 +106,11 @@ fn inside(at: Place, row: u32) -> bool {
 }
 
 fn index(at: Place, row: u32) -> u32 {
-    return row * (params.n / 4u) + at.col;
+    return (at.part * params.m + row) * (params.n / 4u) + at.col;
 }
 
 fn bias_of(at: Place) -> vec4<f32> {
-    return bias[min(at.col, params.n / 4u - 1u)];
+    return bias[at.part * (params.n / 4u) + min(at.col, params.n / 4u - 1u)];
 }
 
 fn put_plain(at: Place, row: u32, sum: vec4<f32>) {
@@ -135,7 +138,7 @@ fn put_total(at: Place, total: vec4<f32>) {
     let first = at.row / 4u + at.lane;
     let left = first >= params.left / 4u && first < params.left_end / 4u;
     if at.col == at.lane && at.lane < ROWS / 4u && first < params.m / 4u && !left {
-        totals[first] += total;
+        totals[at.part * (params.m / 4u) + first] += total;
     }
 }
 
@@ -270,7 +273,7 @@ fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation
 
 fn put_skipped_scaled(at: Place, row: u32, sum: vec4<f32>) {
     if inside(at, row) {
-        c[index(at, row)] = fma(vec4(scale[row / params.per_sample]), sum, load_skip(index(at, row)));
+        c[index(at, row)] = fma(vec4(scale[(at.part * params.m + row) / params.per_sample]), sum, load_skip(index(at, row)));
     }
 }
 

@@ -26,16 +26,19 @@ fn place(group: vec3<u32>, local: u32) -> Place {
 fn read_a(side: u32, k: u32) -> vec4<f32> {
     let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.m - 1u));
     let at = select(i * params.k + min(k, params.k - 1u), i + min(k, params.k - 1u) * params.m, vec4(LAYOUT == 2u));
-    return select(vec4(0.0), vec4(a[at.x], a[at.y], a[at.z], a[at.w]), k < params.k);
+    let first = part * params.m * params.k;
+    return select(vec4(0.0), vec4(a[first + at.x], a[first + at.y], a[first + at.z], a[first + at.w]), k < params.k);
 }
 
 fn read_b(side: u32, k: u32) -> vec4<f32> {
     let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     let at = select(i + min(k, params.k - 1u) * params.n, i * params.k + min(k, params.k - 1u), vec4(LAYOUT == 1u));
-    return vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
+    let first = part * params.k * params.n;
+    return vec4(b[first + at.x], b[first + at.y], b[first + at.z], b[first + at.w]);
 }
 
 fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
+    part = group.z;
     let y = local / 8u;
     let x = local % 8u;
     for (var first = 0u; first < params.k; first += DEPTH) {

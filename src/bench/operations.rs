@@ -56,7 +56,7 @@ fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate 
         name: format!("product {layout:?} {m}x{k}x{n}{ends}"),
         flops: 2.0 * (m * k * n) as f64,
         bytes: 4.0 * (m * k + k * n + m * n) as f64,
-        record: Box::new(move |rec| matmul::alone(rec, layout, (m, k, n), end)),
+        record: Box::new(move |rec| matmul::alone(rec, layout, [1, m, k, n], end)),
     }
 }
 
@@ -91,7 +91,7 @@ fn layer_norm(rows: usize, channels: usize) -> Candidate {
     let record = move |rec: &mut Recorder| {
         let x = input(rec, "x", &[rows, channels]);
         let (weight, bias) = (input(rec, "weight", &[channels]), input(rec, "bias", &[channels]));
-        layer_norm::forward(rec, x, &Norm { weight, bias, eps: EPS });
+        layer_norm::forward(rec, x, &Norm { weight, bias, stack: 1, eps: EPS });
     };
     let bytes = 8.0 * (rows * channels) as f64;
     Candidate { name: format!("layer norm {rows}x{channels}"), flops: 0.0, bytes, record: Box::new(record) }

@@ -200,8 +200,11 @@ impl Gpu {
     /// Finds and opens the adapter, with all limits it has.
     ///
     /// # Errors
-    /// No adapter, none that matches, or one that does not open.
+    /// No adapter, none that matches, one that does not open, or f16 operands where they cannot be had.
     pub fn open(choice: &AdapterChoice) -> Result<Gpu> {
+        if (choice.kernels, choice.precision) == (Kernels::Portable, Precision::F16) {
+            return Err(Error::PortablePrecision);
+        }
         let mut found = find(choice)?;
         if found.is_empty() {
             let filter = choice.backend.as_ref().map(|b| format!(" for backend {b}")).unwrap_or_default();

@@ -37,6 +37,9 @@ pub enum Error {
         /// Least and most lanes of a subgroup.
         subgroups: [u32; 2],
     },
+    /// f16 operands were asked for without the kernels that take them.
+    #[error("--precision f16 needs cooperative matrices, which --kernels portable leaves out: leave one of them away")]
+    PortablePrecision,
     /// The driver refused to open the adapter.
     #[error("adapter {adapter} could not be opened: {reason}")]
     Open {

@@ -100,7 +100,7 @@ impl Encoder {
         let table = rec.constant_f32("pos_embed", &[rows, self.dim], &table);
         let x = rows::add_position(rec, x, table, index);
         let x = match self.cls_token {
-            Some(token) => rows::assemble(rec, Parts { x, x_start: 1, token, len: 1 + visible, table: None }),
+            Some(token) => rows::assemble(rec, &[Parts { x, x_start: 1, token, len: 1 + visible, table: None }]),
             None => x,
         };
         Ok(forward_blocks(rec, &self.blocks, x, drop_path, drops))

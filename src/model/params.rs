@@ -13,6 +13,8 @@ pub struct Params {
     pub specs: Vec<Spec>,
     /// How the weights of linear layers start.
     linear: Init,
+    /// What stands for `{}` in the names of stacked parameters; none outside a stack.
+    stack: Vec<&'static str>,
 }
 
 /// How a qkv layer is biased.
@@ -27,7 +29,7 @@ pub enum QkvBias {
 impl Params {
     /// A model without parameters yet.
     pub fn new(rec: &mut Recorder, name: &str, trainable: bool) -> Self {
-        Params { set: rec.param_set(name, trainable), specs: Vec::new(), linear: Init::Xavier }
+        Params { set: rec.param_set(name, trainable), specs: Vec::new(), linear: Init::Xavier, stack: Vec::new() }
     }
 
     /// The same with another start of linear layers' weights than Xavier-uniform.
@@ -35,14 +37,43 @@ impl Params {
         Params { linear, ..self }
     }
 
-    fn spec(&mut self, name: &str, shape: &[usize], init: Init) {
-        self.specs.push(Spec { name: name.to_owned(), shape: shape.to_vec(), init });
+    /// Declares layers of one shape behind each other, to be computed together: `names` stand for `{}` in a parameter's name,
+    /// and a tensor of several has a first dimension of as many.
+    pub fn stacked<T>(&mut self, names: &[&'static str], declare: impl FnOnce(&mut Self) -> T) -> T {
+        self.stack = names.to_vec();
+        let declared = declare(self);
+        self.stack.clear();
+        declared
+    }
+
+    /// How many layers are declared at once.
+    fn height(&self) -> usize {
+        self.stack.len().max(1)
+    }
+
+    /// One tensor, or a stack of them, of which checkpoints know `parts` (name, shape, first element).
+    fn parts(
+        &mut self,
+        rec: &mut Recorder,
+        name: &str,
+        shape: &[usize],
+        parts: &[(String, Vec<usize>, usize)],
+        init: Init,
+    ) -> Tensor {
+        let names = if self.stack.is_empty() { vec![""] } else { self.stack.clone() };
+        let len: usize = shape.iter().product();
+        let all = names.iter().enumerate().flat_map(|(i, which)| {
+            parts.iter().map(move |(name, shape, first)| (name.replace("{}", which), shape.clone(), i * len + first))
+        });
+        let all: Vec<_> = all.collect();
+        self.specs.extend(all.iter().map(|(name, shape, _)| Spec { name: name.clone(), shape: shape.clone(), init }));
+        let whole: Vec<usize> = (names.len() > 1).then_some(names.len()).into_iter().chain(shape.to_vec()).collect();
+        rec.param_parts(self.set, &name.replace("{}", &names.join("+")), &whole, all)
     }
 
     /// One tensor.
     pub fn tensor(&mut self, rec: &mut Recorder, name: &str, shape: &[usize], init: Init) -> Tensor {
-        self.spec(name, shape, init);
-        rec.param(self.set, name, shape)
+        self.parts(rec, name, shape, &[(name.to_owned(), shape.to_vec(), 0)], init)
     }
 
     /// `{name}.weight` and `{name}.bias` of a LayerNorm.
@@ -50,6 +81,7 @@ impl Params {
         Norm {
             weight: self.tensor(rec, &format!("{name}.weight"), &[dim], Init::Ones),
             bias: self.tensor(rec, &format!("{name}.bias"), &[dim], Init::Zeros),
+            stack: self.height(),
             eps: EPS,
         }
     }
@@ -58,7 +90,7 @@ impl Params {
     pub fn linear(&mut self, rec: &mut Recorder, name: &str, from: usize, to: usize, bias: bool) -> Linear {
         let weight = self.tensor(rec, &format!("{name}.weight"), &[to, from], self.linear);
         let bias = bias.then(|| self.tensor(rec, &format!("{name}.bias"), &[to], Init::Zeros));
-        Linear::new(weight, bias)
+        Linear { stack: self.height(), ..Linear::new(weight, bias) }
     }
 
     /// A patch embedding stored as a convolution: `{name}.weight` (out, 3, ..kernel) and `{name}.bias`.
@@ -75,20 +107,14 @@ impl Params {
     /// `{name}.qkv.weight` (3C, C) and its bias of either kind.
     pub fn qkv(&mut self, rec: &mut Recorder, name: &str, dim: usize, kind: QkvBias) -> Linear {
         let weight = self.tensor(rec, &format!("{name}.qkv.weight"), &[3 * dim, dim], self.linear);
-        match kind {
-            QkvBias::Full => {
-                let bias = self.tensor(rec, &format!("{name}.qkv.bias"), &[3 * dim], Init::Zeros);
-                Linear::new(weight, Some(bias))
-            }
+        let (bias, skip_middle) = match kind {
+            QkvBias::Full => (self.tensor(rec, &format!("{name}.qkv.bias"), &[3 * dim], Init::Zeros), false),
             QkvBias::QueryValue => {
                 let part = |which: &str, first: usize| (format!("{name}.{which}_bias"), vec![dim], first);
-                let parts = vec![part("q", 0), part("v", 2 * dim)];
-                for (name, shape, _) in &parts {
-                    self.spec(name, shape, Init::Zeros);
-                }
-                let bias = rec.param_parts(self.set, &format!("{name}.qkv_bias"), &[3 * dim], parts);
-                Linear { weight, bias: Some(bias), skip_middle: true }
+                let parts = [part("q", 0), part("v", 2 * dim)];
+                (self.parts(rec, &format!("{name}.qkv_bias"), &[3 * dim], &parts, Init::Zeros), true)
             }
-        }
+        };
+        Linear { stack: self.height(), skip_middle, ..Linear::new(weight, Some(bias)) }
     }
 }

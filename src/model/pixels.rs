@@ -111,7 +111,7 @@ impl Autoencoder {
         let x = if class == 1 { rows::slice(rec, x, 1, visible) } else { x };
         let table = Some((table, masking.order));
         let parts = Parts { x, x_start: 0, token: self.mask_token, len: visible + masked, table };
-        let x = rows::assemble(rec, parts);
+        let x = rows::assemble(rec, &[parts]);
         let x = cls.map_or(x, |cls| rows::concat(rec, cls, x));
         let x = forward_blocks(rec, &self.blocks, x, 0.0, &mut drops);
         let x = rows::slice(rec, x, class + visible, masked);

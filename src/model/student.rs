@@ -1,5 +1,5 @@
 //! The student: an encoder that sees only visible tokens, and one decoder a teacher that predicts the teacher's
-//! features at the masked ones.
+//! features at the masked ones. Blocks of decoders of one shape are computed together.
 
 use super::arch::{Grid, Vit};
 use super::block::{Block, DropPaths, declare_blocks, forward_blocks};
@@ -24,10 +24,10 @@ pub struct DecoderArch {
     pub target: usize,
 }
 
+/// A decoder but for its blocks.
 struct Decoder {
     down: Linear,
     mask_token: Tensor,
-    blocks: Vec<Block>,
     norm: Norm,
     head: Linear,
     vit: Vit,
@@ -39,6 +39,8 @@ pub struct Student {
     encoder: Encoder,
     norm: Norm,
     decoders: Vec<Decoder>,
+    /// Of each run of decoders of one shape.
+    blocks: Vec<Vec<Block>>,
     grid: Grid,
     drop_path: f64,
 }
@@ -65,8 +67,14 @@ impl Student {
     ) -> Self {
         let encoder = Encoder::declare(rec, params, "", Family::Mvd, vit, grid);
         let norm = params.norm(rec, "norm", vit.dim);
+        let blocks = decoders.chunk_by(|a, b| a.vit == b.vit).map(|alike| {
+            let names: Vec<&str> = alike.iter().map(|d| d.name).collect();
+            let (blocks, bias) = ("decoder_{}.blocks", QkvBias::QueryValue);
+            params.stacked(&names, |params| declare_blocks(rec, params, blocks, &alike[0].vit, bias))
+        });
+        let blocks = blocks.collect();
         let decoders = decoders.iter().map(|d| Decoder::declare(rec, params, vit.dim, d)).collect();
-        Student { encoder, norm, decoders, grid: *grid, drop_path }
+        Student { encoder, norm, decoders, blocks, grid: *grid, drop_path }
     }
 
     /// Encoder and decoders on the visible patches (B V, P).
@@ -78,12 +86,19 @@ impl Student {
         let tokens = self.grid.len();
         let x = self.encoder.forward(rec, patches, masking.visible, self.drop_path, &mut drops)?;
         let encoder = layer_norm::forward(rec, x, &self.norm);
-        let predictions = self.decoders.iter().map(|d| {
-            let table = Family::Mvd.positions(&self.grid, d.vit.dim)?;
-            let table = rec.constant_f32(format!("pos_embed_{}", d.name), &[tokens, d.vit.dim], &table);
-            Ok(d.forward(rec, encoder, table, masking, self.drop_path, &mut drops))
-        });
-        let predictions = predictions.collect::<Result<Vec<_>>>()?;
+        let (visible, masked) = (rec.shape(masking.visible)[1], rec.shape(masking.masked)[1]);
+        let mut predictions = Vec::new();
+        for (alike, blocks) in self.decoders.chunk_by(|a, b| a.vit == b.vit).zip(&self.blocks) {
+            let dim = alike[0].vit.dim;
+            let table = Family::Mvd.positions(&self.grid, dim)?;
+            let table = rec.constant_f32(format!("pos_embed_{}", alike[0].name), &[tokens, dim], &table);
+            let parts: Vec<Parts> =
+                alike.iter().map(|d| d.parts(rec, encoder, (table, masking.order), tokens)).collect();
+            let x = rows::assemble(rec, &parts);
+            let x = forward_blocks(rec, blocks, x, self.drop_path, &mut drops);
+            let decoded = rows::unstack(rec, x, alike.len(), visible, masked);
+            predictions.extend(alike.iter().zip(decoded).map(|(d, x)| d.predict(rec, x)));
+        }
         Ok(StudentOutput { encoder, predictions, drops })
     }
 }
@@ -95,7 +110,6 @@ impl Decoder {
         Decoder {
             mask_token: params.tensor(rec, &format!("mask_token_{name}"), &[1, 1, dim], init),
             down: params.linear(rec, &format!("down_{name}"), from, dim, true),
-            blocks: declare_blocks(rec, params, &format!("decoder_{name}.blocks"), &arch.vit, QkvBias::QueryValue),
             norm: params.norm(rec, &format!("decoder_{name}.norm"), dim),
             head: params.linear(rec, &format!("decoder_{name}.head"), dim, arch.target, true),
             vit: arch.vit,
@@ -103,23 +117,44 @@ impl Decoder {
         }
     }
 
-    fn forward(
-        &self,
-        rec: &mut Recorder,
-        encoder: Tensor,
-        table: Tensor,
-        masking: &Masking,
-        drop_path: f64,
-        drops: &mut DropPaths,
-    ) -> Tensor {
-        let (visible, masked) = (rec.shape(masking.visible)[1], rec.shape(masking.masked)[1]);
+    /// What its sequence of `len` tokens is assembled from.
+    fn parts(&self, rec: &mut Recorder, encoder: Tensor, table: (Tensor, Tensor), len: usize) -> Parts {
         let x = linear::forward(rec, encoder, &self.down);
-        let table = Some((table, masking.order));
-        let parts = Parts { x, x_start: 0, token: self.mask_token, len: visible + masked, table };
-        let x = rows::assemble(rec, parts);
-        let x = forward_blocks(rec, &self.blocks, x, drop_path, drops);
-        let x = rows::slice(rec, x, visible, masked);
+        Parts { x, x_start: 0, token: self.mask_token, len, table: Some(table) }
+    }
+
+    /// The teacher's features from the masked tokens after the blocks.
+    fn predict(&self, rec: &mut Recorder, x: Tensor) -> Tensor {
         let x = layer_norm::forward(rec, x, &self.norm);
         linear::forward(rec, x, &self.head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Caps;
+
+    #[test]
+    fn checkpoints_do_not_see_which_decoders_are_computed_together() {
+        let specs = |depths: [usize; 2]| {
+            let vit = |depth| Vit { dim: 16, depth, heads: 2, mlp_ratio: 4 };
+            let decoders = ["img", "vid"].into_iter().zip(depths);
+            let decoders: Vec<_> =
+                decoders.map(|(name, depth)| DecoderArch { name, vit: vit(depth), target: 32 }).collect();
+            let grid = Grid { frames: 4, size: 16, tubelet: 2, patch: 8 };
+            let mut rec = Recorder::new(Caps::webgpu_default());
+            let mut params = Params::new(&mut rec, "student", true);
+            let student = Student::declare(&mut rec, &mut params, &vit(1), &grid, &decoders, 0.0);
+            let mut specs: Vec<_> = params.specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+            specs.sort();
+            (student.blocks.len(), specs)
+        };
+        let (together, alike) = specs([2, 2]);
+        let (apart, mut unlike) = specs([2, 3]);
+        assert_eq!((together, apart), (1, 2));
+        unlike.retain(|(name, _)| !name.contains("decoder_vid.blocks.2."));
+        assert_eq!(alike, unlike);
+        assert!(alike.contains(&("decoder_img.blocks.1.attn.q_bias".to_owned(), vec![16])), "{alike:?}");
     }
 }

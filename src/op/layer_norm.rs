@@ -2,11 +2,11 @@
 //!
 //! `y = hat * weight + bias`, `hat = (x - mean) * rstd`, `rstd = 1 / sqrt(var + eps)`, biased variance.
 //! With `g = dy * weight`: `dx = rstd * (g - mean(g) - hat * mean(g * hat))`, `dweight += sum_R dy * hat`,
-//! `dbias += sum_R dy`. Shapes: x, y (R, C); weight, bias (C).
+//! `dbias += sum_R dy`. Shapes: x, y (R, C); weight, bias (C). Norms may be stacked: each takes its share of the rows, in turn.
 
 use super::check::Case;
 use super::linear::Linear;
-use super::{expect_shape, matmul, row_chunks};
+use super::{expect_stacked, matmul, row_chunks};
 use crate::gpu::{DispatchBuilder, HostNode, Recorder, Tensor, grid};
 
 /// What every published model adds to the variance.
@@ -15,10 +15,12 @@ pub const EPS: f32 = 1e-6;
 /// The parameters of a normalisation.
 #[derive(Debug, Clone, Copy)]
 pub struct Norm {
-    /// Scale (C).
+    /// Scale (C), or (stack, C) of stacked norms.
     pub weight: Tensor,
-    /// Shift (C).
+    /// Shift, of the same shape.
     pub bias: Tensor,
+    /// Norms behind each other.
+    pub stack: usize,
     /// Added to the variance.
     pub eps: f32,
 }
@@ -47,21 +49,22 @@ pub fn forward_operand(rec: &mut Recorder, x: Tensor, norm: &Norm, layer: &Linea
 }
 
 fn record(rec: &mut Recorder, x: Tensor, norm: &Norm, y: Tensor) -> Tensor {
-    let Norm { weight, bias, eps } = *norm;
+    let Norm { weight, bias, stack, eps } = *norm;
     let (rows, channels) = (rec.rows(x), rec.width(x));
-    expect_shape(rec, "layer_norm", weight, &[channels]);
-    expect_shape(rec, "layer_norm", bias, &[channels]);
+    expect_stacked(rec, "layer_norm", weight, stack, channels);
+    expect_stacked(rec, "layer_norm", bias, stack, channels);
     let saved = rec.transient(format!("stats({})", rec.name(x)), &[rows, 2]);
     let cost = 8.0 * (rows * channels) as f64;
     let image = by_image(rec, x, weight);
     let reads = if image { [x, weight, bias].map(|t| rec.image(t)) } else { [x, weight, bias] };
-    rec.node("layer_norm.forward", &[x, weight, bias], &[y, saved], cost, move |h| forward_twin(h, channels, eps));
+    rec.node("layer_norm.forward", &[x, weight, bias], &[y, saved], cost, move |h| forward_twin(h, stack, eps));
     let (entry, y_name) = if rec.is_image(y) { ("forward_image", "y_image") } else { ("forward", "y") };
     let dispatch = rec.dispatch(if image { "layer_norm_image" } else { "layer_norm" }, entry);
     let dispatch = dispatch.bind("x", reads[0]).bind("weight", reads[1]).bind("bias", reads[2]);
-    let dispatch = dispatch.bind(y_name, y).bind("saved", saved).f32("eps", eps);
+    let dispatch = dispatch.bind(y_name, y).bind("saved", saved).u32("part", rows / stack).f32("eps", eps);
     finish(dispatch, rows, channels, image);
-    rec.tape(&[x, weight, bias], y, move |rec, dy| backward(rec, dy, x, weight, bias, saved));
+    let norm = *norm;
+    rec.tape(&[x, weight, bias], y, move |rec, dy| backward(rec, dy, x, norm, saved));
     y
 }
 
@@ -93,18 +96,19 @@ pub fn plain(rec: &mut Recorder, x: Tensor) -> Tensor {
     y
 }
 
-fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, saved: Tensor) {
+fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, norm: Norm, saved: Tensor) {
+    let Norm { weight, bias, stack, .. } = norm;
     let (rows, channels) = (rec.rows(x), rec.width(x));
     let cost = 8.0 * (rows * channels) as f64;
     let image = by_image(rec, x, weight);
     let shader = if image { "layer_norm_image" } else { "layer_norm" };
     let read = |rec: &mut Recorder, t: Tensor| if image { rec.image(t) } else { t };
     if let (Some(dweight), Some(dbias)) = (rec.param_grad(weight), rec.param_grad(bias)) {
-        let (chunk, chunks) = row_chunks(rows);
-        let partial = rec.transient("norm partial sums", &[chunks, channels, 2]);
+        let (chunk, chunks) = row_chunks(rows / stack);
+        let partial = rec.transient("norm partial sums", &[stack, chunks, channels, 2]);
         let (x_read, dy_read) = (read(rec, x), read(rec, dy));
         rec.node("layer_norm.backward_weight", &[dy, x, saved], &[dweight, dbias], cost, move |h| {
-            backward_weight_twin(h, channels);
+            backward_weight_twin(h, stack);
         });
         let columns = channels.div_ceil(64) as u32;
         rec.dispatch(shader, "backward_weight_partial")
@@ -114,16 +118,18 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Ten
             .bind("partial", partial)
             .u32("rows", rows)
             .u32("channels", channels)
+            .u32("part", rows / stack)
             .u32("chunk", chunk)
-            .groups([columns, chunks as u32, 1]);
+            .groups([columns, chunks as u32, stack as u32]);
         rec.dispatch("layer_norm", "backward_weight_sum")
             .bind("partial", partial)
             .bind("dweight", dweight)
             .bind("dbias", dbias)
             .u32("rows", rows)
             .u32("channels", channels)
+            .u32("part", rows / stack)
             .u32("chunk", chunk)
-            .groups([columns, 1, 1]);
+            .groups([columns, 1, stack as u32]);
     }
     if !rec.needs_grad(x) {
         return;
@@ -134,9 +140,10 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, weight: Tensor, bias: Ten
     let mut inputs = vec![dy, x, weight, saved];
     inputs.extend(prior);
     let reads = [x, dy, weight, prior.unwrap_or(dy)].map(|t| read(rec, t));
-    rec.node("layer_norm.backward_x", &inputs, &[dx], cost, move |h| backward_x_twin(h, channels));
+    rec.node("layer_norm.backward_x", &inputs, &[dx], cost, move |h| backward_x_twin(h, stack));
     let dispatch = rec.dispatch(shader, "backward_x").bind("x", reads[0]).bind("dy", reads[1]).bind("weight", reads[2]);
     let dispatch = dispatch.bind("stats", saved).bind("prior", reads[3]).bind("dx", dx);
+    let dispatch = dispatch.u32("part", rows / stack);
     finish(dispatch.constant("HAS_PRIOR", u32::from(prior.is_some())), rows, channels, image);
     rec.add_grad(x, dx);
 }
@@ -147,26 +154,30 @@ fn stats(row: &[f64], eps: f32) -> (f64, f64) {
     (mean, 1.0 / (variance + f64::from(eps)).sqrt())
 }
 
-fn forward_twin(h: &mut HostNode<'_>, channels: usize, eps: f32) {
+fn forward_twin(h: &mut HostNode<'_>, stack: usize, eps: f32) {
     let (x, weight, bias) = (h.inputs[0], h.inputs[1], h.inputs[2]);
+    let (channels, part) = (weight.len() / stack, x.len() / stack);
     for (r, row) in x.chunks_exact(channels).enumerate() {
         let (mean, rstd) = stats(row, eps);
+        let norm = r * channels / part * channels;
         for c in 0..channels {
-            h.outputs[0][r * channels + c] = (row[c] - mean) * rstd * weight[c] + bias[c];
+            h.outputs[0][r * channels + c] = (row[c] - mean) * rstd * weight[norm + c] + bias[norm + c];
         }
         h.outputs[1][2 * r] = mean;
         h.outputs[1][2 * r + 1] = rstd;
     }
 }
 
-fn backward_x_twin(h: &mut HostNode<'_>, channels: usize) {
+fn backward_x_twin(h: &mut HostNode<'_>, stack: usize) {
     let (dy, x, weight, saved) = (h.inputs[0], h.inputs[1], h.inputs[2], h.inputs[3]);
+    let (channels, part) = (weight.len() / stack, x.len() / stack);
     let n = channels as f64;
     for r in 0..x.len() / channels {
         let (mean, rstd) = (saved[2 * r], saved[2 * r + 1]);
         let at = |c: usize| r * channels + c;
         let hat = |c: usize| (x[at(c)] - mean) * rstd;
-        let g = |c: usize| dy[at(c)] * weight[c];
+        let norm = r * channels / part * channels;
+        let g = |c: usize| dy[at(c)] * weight[norm + c];
         let mean_g = (0..channels).map(g).sum::<f64>() / n;
         let mean_gx = (0..channels).map(|c| g(c) * hat(c)).sum::<f64>() / n;
         for c in 0..channels {
@@ -176,12 +187,13 @@ fn backward_x_twin(h: &mut HostNode<'_>, channels: usize) {
     }
 }
 
-fn backward_weight_twin(h: &mut HostNode<'_>, channels: usize) {
+fn backward_weight_twin(h: &mut HostNode<'_>, stack: usize) {
     let (dy, x, saved) = (h.inputs[0], h.inputs[1], h.inputs[2]);
+    let (channels, part) = (h.outputs[0].len() / stack, x.len() / stack);
     for (i, (dy, x)) in dy.iter().zip(x).enumerate() {
-        let (r, c) = (i / channels, i % channels);
-        h.outputs[0][c] += dy * (x - saved[2 * r]) * saved[2 * r + 1];
-        h.outputs[1][c] += dy;
+        let (r, to) = (i / channels, i / part * channels + i % channels);
+        h.outputs[0][to] += dy * (x - saved[2 * r]) * saved[2 * r + 1];
+        h.outputs[1][to] += dy;
     }
 }
 
@@ -191,7 +203,7 @@ pub fn cases() -> Vec<Case> {
         Case::new(format!("layer_norm {rows}x{channels}, eps {eps}"), move |rig| {
             let x = rig.leaf("x", &[rows, channels]);
             let (weight, bias) = (rig.param("weight", &[channels]), rig.param("bias", &[channels]));
-            forward(&mut rig.rec, x, &Norm { weight, bias, eps })
+            forward(&mut rig.rec, x, &Norm { weight, bias, stack: 1, eps })
         })
     };
     let operand = |rows: usize, channels: usize| {
@@ -199,14 +211,21 @@ pub fn cases() -> Vec<Case> {
             let x = rig.leaf("x", &[rows, channels]);
             let (weight, bias) = (rig.param("weight", &[channels]), rig.param("bias", &[channels]));
             let layer = Linear::new(rig.param("layer", &[12, channels]), Some(rig.param("layer bias", &[12])));
-            let y = forward_operand(&mut rig.rec, x, &Norm { weight, bias, eps: EPS }, &layer);
+            let y = forward_operand(&mut rig.rec, x, &Norm { weight, bias, stack: 1, eps: EPS }, &layer);
             super::linear::forward(&mut rig.rec, y, &layer)
+        })
+    };
+    let stacked = |rows: usize, channels: usize| {
+        Case::new(format!("layer_norm, three stacked, {rows}x{channels}"), move |rig| {
+            let x = rig.leaf("x", &[3, rows, channels]);
+            let (weight, bias) = (rig.param("weight", &[3, channels]), rig.param("bias", &[3, channels]));
+            forward(&mut rig.rec, x, &Norm { weight, bias, stack: 3, eps: EPS })
         })
     };
     let branched = Case::new("layer_norm 33x48 beside a skip", |rig| {
         let x = rig.leaf("x", &[33, 48]);
         let (weight, bias) = (rig.param("weight", &[48]), rig.param("bias", &[48]));
-        let branch = forward(&mut rig.rec, x, &Norm { weight, bias, eps: EPS });
+        let branch = forward(&mut rig.rec, x, &Norm { weight, bias, stack: 1, eps: EPS });
         rig.sum(x, branch)
     });
     let plain = Case::new("layer_norm without affine 7x33", |rig| {
@@ -218,6 +237,8 @@ pub fn cases() -> Vec<Case> {
         affine(7, 33, 0.1),
         affine(197, 48, EPS),
         affine(3, 384, EPS),
+        stacked(40, 33),
+        stacked(37, 48),
         operand(33, 48),
         operand(5, 7),
         branched,

@@ -1,21 +1,23 @@
 //! Linear layer `y = x Wᵀ + b` on the last dimension: x (R, in), W (out, in), b (out), y (R, out), alone, before a GELU
-//! or before a residual sum.
+//! or before a residual sum. Layers of one shape may be stacked: each takes its share of the rows, in turn.
 //!
 //! `dx = dy W`, `dW += dyᵀ x`, `db += sum_R dy`.
 
 use super::check::Case;
 use super::matmul::{Epilogue, Layout, Product, Totals, operand, record};
 use super::residual::{self, Skip};
-use super::{column_sum, expect_shape, rows};
+use super::{column_sum, expect_shape, expect_stacked, rows};
 use crate::gpu::{Recorder, Tensor};
 
 /// The parameters of a linear layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Linear {
-    /// Seen as (out, rest).
+    /// Seen as (out, rest); (stack, out, in) of stacked layers.
     pub weight: Tensor,
-    /// (out)
+    /// (out) or (stack, out).
     pub bias: Option<Tensor>,
+    /// Layers behind each other.
+    pub stack: usize,
     /// The middle third of the bias is no parameter (the key bias of a qkv layer) and gets no gradient.
     pub skip_middle: bool,
 }
@@ -23,7 +25,7 @@ pub struct Linear {
 impl Linear {
     /// A layer all of whose bias is a parameter.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Linear { weight, bias, skip_middle: false }
+        Linear { weight, bias, stack: 1, skip_middle: false }
     }
 
     fn bias_of(&self, rec: &Recorder) -> Tensor {
@@ -33,9 +35,9 @@ impl Linear {
 
 /// The shape of `y`.
 fn shape_of(rec: &Recorder, x: Tensor, layer: &Linear) -> Vec<usize> {
-    let n = rec.shape(layer.weight)[0];
+    let n = rec.shape(layer.weight)[usize::from(layer.stack > 1)];
     if let Some(bias) = layer.bias {
-        expect_shape(rec, "linear", bias, &[n]);
+        expect_stacked(rec, "linear", bias, layer.stack, n);
     }
     let mut shape = rec.shape(x).to_vec();
     if let Some(last) = shape.last_mut() {
@@ -46,8 +48,10 @@ fn shape_of(rec: &Recorder, x: Tensor, layer: &Linear) -> Vec<usize> {
 
 /// Records the product of a forward pass.
 fn product(rec: &mut Recorder, x: Tensor, layer: &Linear, y: Tensor, epilogue: Epilogue) {
-    let (m, k, n) = (rec.rows(x), rec.width(x), rec.width(y));
-    record(rec, "linear.forward", Product { a: x, b: layer.weight, c: y, layout: Layout::NT, m, n, k, epilogue });
+    let (batch, k, n) = (layer.stack, rec.width(x), rec.width(y));
+    let m = rec.rows(x) / batch;
+    let product = Product { batch, a: x, b: layer.weight, c: y, layout: Layout::NT, m, n, k, epilogue };
+    record(rec, "linear.forward", product);
 }
 
 /// What a linear layer's backward may depend on.
@@ -125,19 +129,20 @@ pub fn mlp(rec: &mut Recorder, x: Tensor, [fc1, fc2]: [&Linear; 2], skip: Skip) 
 /// Records `dW`, `db` and, where x needs it, `dx`; `before` is what went into the GELU whose output x is, and then `dx` is
 /// the gradient of `before`.
 fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear, before: Option<Tensor>) {
-    let (rows, k, n) = (rec.rows(x), rec.width(x), rec.width(dy));
+    let (batch, k, n) = (layer.stack, rec.width(x), rec.width(dy));
+    let rows = rec.rows(x) / batch;
     let left = if layer.skip_middle { (n / 3, 2 * n / 3) } else { (0, 0) };
     let mut dbias = layer.bias.and_then(|b| rec.param_grad(b)).map(|into| Totals { into, left });
     if let Some(dweight) = rec.param_grad(layer.weight) {
         let first = rec.first_share(dweight);
         let epilogue = Epilogue::Weight { first, totals: None };
-        let product = Product { a: dy, b: x, c: dweight, layout: Layout::TN, m: n, n: k, k: rows, epilogue };
+        let product = Product { batch, a: dy, b: x, c: dweight, layout: Layout::TN, m: n, n: k, k: rows, epilogue };
         let totals = dbias.take_if(|totals| product.takes(rec, totals));
         let epilogue = Epilogue::Weight { first, totals };
         record(rec, "linear.backward_weight", Product { epilogue, ..product });
     }
     if let Some(Totals { into, left: (from, to) }) = dbias {
-        column_sum::accumulate(rec, dy, into, from..to);
+        column_sum::accumulate(rec, dy, into, batch, from..to);
     }
     if rec.needs_grad(x) {
         let shape = rec.shape(x).to_vec();
@@ -149,7 +154,8 @@ fn backward(rec: &mut Recorder, dy: Tensor, x: Tensor, layer: &Linear, before: O
             rec.transient(name, &shape)
         };
         let epilogue = before.map_or(Epilogue::Store, Epilogue::GeluGradient);
-        let product = Product { a: dy, b: layer.weight, c: dx, layout: Layout::NN, m: rows, n: k, k: n, epilogue };
+        let product =
+            Product { batch, a: dy, b: layer.weight, c: dx, layout: Layout::NN, m: rows, n: k, k: n, epilogue };
         record(rec, "linear.backward_x", product);
         rec.add_grad(x, dx);
     }
@@ -212,7 +218,41 @@ pub fn cases() -> Vec<Case> {
             mlp(&mut rig.rec, x, [&fc1, &fc2], Skip { x: skip, scale: None })
         })
     };
+    // Two layers behind each other, the middle third of whose y is not looked at.
+    let stacked = |rows: usize, k: usize, third: usize, micro_batches: usize| {
+        let name = format!("linear, two stacked, {rows}x{k} to 3x{third}, {micro_batches} micro-batches a step");
+        Case::new(name, move |rig| {
+            rig.rec.set_micro_batches(micro_batches);
+            let x = rig.leaf("x", &[2, rows, k]);
+            let (weight, bias) = (rig.param("weight", &[2, 3 * third, k]), rig.param("bias", &[2, 3 * third]));
+            let layer = Linear { stack: 2, skip_middle: true, ..Linear::new(weight, Some(bias)) };
+            let y = forward(&mut rig.rec, x, &layer);
+            let thirds = rig.rec.reshape(y, &[2 * rows, 3, third]);
+            let [q, v] = [0, 2].map(|start| rows::slice(&mut rig.rec, thirds, start, 1));
+            rig.sum(q, v)
+        })
+    };
+    let two_stacked = |samples: usize, rows: usize, c: usize, hidden: usize, scaled: bool| {
+        let name = format!("mlp, two stacked, {samples}x{rows}x{c}, hidden {hidden}, scaled {scaled}");
+        Case::new(name, move |rig| {
+            let shape = [2 * samples, rows, c];
+            let (x, skip) = (rig.leaf("x", &shape), rig.leaf("skip", &shape));
+            let scale = scaled.then(|| rig.input("scale", &[2 * samples]));
+            let mut layer = |name: &str, from: usize, to: usize| {
+                let weight = rig.param(name, &[2, to, from]);
+                Linear { stack: 2, ..Linear::new(weight, Some(rig.param(&format!("{name} bias"), &[2, to]))) }
+            };
+            let (fc1, fc2) = (layer("fc1", c, hidden), layer("fc2", hidden, c));
+            mlp(&mut rig.rec, x, [&fc1, &fc2], Skip { x: skip, scale })
+        })
+    };
     vec![
+        stacked(33, 7, 3, 1),
+        stacked(70, 20, 12, 1),
+        stacked(37, 64, 44, 2),
+        two_stacked(2, 5, 7, 9, true),
+        two_stacked(1, 33, 20, 36, false),
+        two_stacked(3, 15, 64, 128, true),
         case(1, 7, 33, true),
         case(33, 1, 1, true),
         case(197, 33, 7, true),

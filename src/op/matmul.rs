@@ -1,6 +1,7 @@
 //! Matrix products in three layouts; what linear layers and their gradients are made of.
 //!
-//! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K).
+//! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K). In a batch, each
+//! tensor holds the matrices, and what else is said of one product, behind each other.
 
 use super::gelu;
 use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor};
@@ -59,9 +60,11 @@ pub struct Totals {
     pub left: (usize, usize),
 }
 
-/// One product.
+/// A batch of products of one shape.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
+    /// How many.
+    pub batch: usize,
     /// Left operand.
     pub a: Tensor,
     /// Right operand.
@@ -199,9 +202,10 @@ impl Product {
 
     /// What its kernel depends on.
     fn question(&self, rec: &Recorder) -> String {
-        let Product { layout, m, n, k, .. } = *self;
+        let Product { batch, layout, m, n, k, .. } = *self;
+        let batch = if batch > 1 { format!("{batch} x ") } else { String::new() };
         let precision = if rec.caps().matrices.is_some() { " of f16" } else { "" };
-        format!("product {layout:?} {m}x{k}x{n} {}{precision}", self.epilogue.end().entry())
+        format!("product {layout:?} {batch}{m}x{k}x{n} {}{precision}", self.epilogue.end().entry())
     }
 
     /// Whether `Epilogue::Weight` can make these column sums on the way.
@@ -280,7 +284,7 @@ impl Epilogue {
 /// `others` are the operands beside it; a product takes textures only if all suit it.
 pub fn operand(rec: &mut Recorder, name: String, shape: &[usize], others: &[Tensor]) -> Tensor {
     let width = shape.last().copied().unwrap_or(1);
-    let suits = |t: &Tensor| rec.suits_image(*t) && rec.shape(*t).iter().all(|n| n.is_multiple_of(4));
+    let suits = |t: &Tensor| rec.suits_image(*t) && rec.shape(*t).iter().rev().take(2).all(|n| n.is_multiple_of(4));
     let by_image = rec.caps().subgroup == Some(SUBGROUP as u32)
         && width.is_multiple_of(4)
         && rec.fits_image(shape.iter().product())
@@ -293,23 +297,23 @@ pub fn operand(rec: &mut Recorder, name: String, shape: &[usize], others: &[Tens
 /// # Panics
 /// If the tensors' sizes are not those of the product: a mistake in an operation.
 pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
-    assert_eq!(rec.len(p.a), p.m * p.k, "{name}: size of {}", rec.name(p.a));
-    assert_eq!(rec.len(p.b), p.k * p.n, "{name}: size of {}", rec.name(p.b));
-    assert_eq!(rec.len(p.c), p.m * p.n, "{name}: size of {}", rec.name(p.c));
+    for (t, len) in [(p.a, p.m * p.k), (p.b, p.k * p.n), (p.c, p.m * p.n)] {
+        assert_eq!(rec.len(t), p.batch * len, "{name}: size of {}", rec.name(t));
+    }
     let per_sample = match p.epilogue {
-        Epilogue::Skip { scale: Some(scale), .. } => p.m / rec.len(scale),
+        Epilogue::Skip { scale: Some(scale), .. } => p.batch * p.m / rec.len(scale),
         _ => p.m,
     };
     let candidates = p.candidates(rec);
     let end = p.epilogue.end();
-    let time = move |rec: &mut Recorder| alone(rec, p.layout, (p.m, p.k, p.n), end);
+    let time = move |rec: &mut Recorder| alone(rec, p.layout, [p.batch, p.m, p.k, p.n], end);
     let family = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
     let [a, b] = if family == Family::Image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
     let read = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(read.iter().map(|(_, t)| *t)).collect();
     let beside = p.epilogue.outputs();
     let outputs: Vec<Tensor> = [p.c].into_iter().chain(beside.map(|(_, t)| t)).collect();
-    let flops = 2.0 * p.m as f64 * p.n as f64 * p.k as f64 + p.epilogue.flops() * (p.m * p.n) as f64;
+    let flops = (2.0 * p.k as f64 + p.epilogue.flops()) * (p.batch * p.m * p.n) as f64;
     let bound = match p.epilogue {
         // From a texture, as the operands are; layer norm has mostly made one of it.
         Epilogue::Skip { bias, skip, scale } if family == Family::Image => {
@@ -330,32 +334,32 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     finish(dispatch, &p, family, per_sample);
 }
 
-/// Records a product of inputs, C (`m`, `n`) of `k` terms, to be timed.
-pub fn alone(rec: &mut Recorder, layout: Layout, (m, k, n): (usize, usize, usize), end: End) {
+/// Records `batch` products of inputs, C (`m`, `n`) of `k` terms, to be timed.
+pub fn alone(rec: &mut Recorder, layout: Layout, [batch, m, k, n]: [usize; 4], end: End) {
     fn input(rec: &mut Recorder, name: &str, shape: &[usize]) -> Tensor {
         rec.input(name, shape, Dtype::F32)
     }
-    let (a, b) = (input(rec, "a", &[m * k]), input(rec, "b", &[k * n]));
+    let (a, b, shape) = (input(rec, "a", &[batch, m * k]), input(rec, "b", &[batch, k * n]), [batch, m, n]);
     let c = match end {
-        End::Gelu { .. } | End::GeluGradient => operand(rec, "c".to_owned(), &[m, n], &[]),
-        _ => rec.transient("c", &[m, n]),
+        End::Gelu { .. } | End::GeluGradient => operand(rec, "c".to_owned(), &shape, &[]),
+        _ => rec.transient("c", &shape),
     };
     let epilogue = match end {
         End::Store => Epilogue::Store,
         End::Accumulate => Epilogue::Weight { first: false, totals: None },
-        End::Bias => Epilogue::Bias(input(rec, "bias", &[n])),
+        End::Bias => Epilogue::Bias(input(rec, "bias", &[batch, n])),
         End::Gelu { saved } => {
-            let saved = saved.then(|| operand(rec, "saved".to_owned(), &[m, n], &[]));
-            Epilogue::Gelu { bias: input(rec, "bias", &[n]), saved }
+            let saved = saved.then(|| operand(rec, "saved".to_owned(), &shape, &[]));
+            Epilogue::Gelu { bias: input(rec, "bias", &[batch, n]), saved }
         }
         End::Skip { scaled } => Epilogue::Skip {
-            bias: input(rec, "bias", &[n]),
-            skip: input(rec, "skip", &[m, n]),
+            bias: input(rec, "bias", &[batch, n]),
+            skip: input(rec, "skip", &shape),
             scale: scaled.then(|| input(rec, "scale", &[1])),
         },
-        End::GeluGradient => Epilogue::GeluGradient(operand(rec, "before".to_owned(), &[m, n], &[])),
+        End::GeluGradient => Epilogue::GeluGradient(operand(rec, "before".to_owned(), &shape, &[])),
     };
-    record(rec, "product", Product { a, b, c, layout, m, n, k, epilogue });
+    record(rec, "product", Product { batch, a, b, c, layout, m, n, k, epilogue });
 }
 
 /// Ends a dispatch with the product's sizes and grid.
@@ -373,24 +377,25 @@ fn finish(dispatch: DispatchBuilder<'_>, p: &Product, family: Family, per_sample
         .u32("k", p.k)
         .u32("per_sample", per_sample)
         .constant("LAYOUT", p.layout as u32)
-        .groups([p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, 1]);
+        .groups([p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, p.batch as u32]);
 }
 
 fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
     let ((a_row, a_k), (b_k, b_col)) = p.strides();
-    let (a, b) = (h.inputs[0], h.inputs[1]);
-    for i in 0..p.m {
-        for j in 0..p.n {
-            let at = i * p.n + j;
+    for part in 0..p.batch {
+        let (a, b) = (&h.inputs[0][part * p.m * p.k..], &h.inputs[1][part * p.k * p.n..]);
+        for (i, j) in (0..p.m).flat_map(|i| (0..p.n).map(move |j| (i, j))) {
+            let row = part * p.m + i;
+            let at = row * p.n + j;
             let sum: f64 = (0..p.k).map(|k| a[i * a_row + k * a_k] * b[k * b_k + j * b_col]).sum();
-            let biased = || sum + h.inputs[2][j];
+            let biased = || sum + h.inputs[2][part * p.n + j];
             let c = match p.epilogue {
                 Epilogue::Store | Epilogue::Weight { first: true, .. } => sum,
                 Epilogue::Weight { first: false, .. } => h.outputs[0][at] + sum,
                 Epilogue::Bias(_) => biased(),
                 Epilogue::Gelu { .. } => gelu::reference(biased()),
                 Epilogue::Skip { scale: None, .. } => h.inputs[3][at] + biased(),
-                Epilogue::Skip { scale: Some(_), .. } => h.inputs[3][at] + h.inputs[4][i / per_sample] * biased(),
+                Epilogue::Skip { scale: Some(_), .. } => h.inputs[3][at] + h.inputs[4][row / per_sample] * biased(),
                 Epilogue::GeluGradient(_) => sum * gelu::derivative(h.inputs[2][at]),
             };
             if let Epilogue::Gelu { saved: Some(_), .. } = p.epilogue {
@@ -398,10 +403,10 @@ fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
             }
             h.outputs[0][at] = c;
         }
-    }
-    if let Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } = p.epilogue {
-        for i in (0..p.m).filter(|i| !(from..to).contains(i)) {
-            h.outputs[1][i] += (0..p.k).map(|k| a[i * a_row + k * a_k]).sum::<f64>();
+        if let Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } = p.epilogue {
+            for i in (0..p.m).filter(|i| !(from..to).contains(i)) {
+                h.outputs[1][part * p.m + i] += (0..p.k).map(|k| a[i * a_row + k * a_k]).sum::<f64>();
+            }
         }
     }
 }

@@ -61,3 +61,9 @@ pub(crate) fn row_chunks(rows: usize) -> (usize, usize) {
 pub(crate) fn expect_shape(rec: &Recorder, op: &str, tensor: Tensor, expected: &[usize]) {
     assert_eq!(rec.shape(tensor), expected, "{op}: shape of {}", rec.name(tensor));
 }
+
+/// The same for `width` numbers of each of some stacked layers.
+pub(crate) fn expect_stacked(rec: &Recorder, op: &str, tensor: Tensor, stack: usize, width: usize) {
+    let expected = [stack, width];
+    expect_shape(rec, op, tensor, if stack > 1 { &expected } else { &expected[1..] });
+}

@@ -1,4 +1,5 @@
-//! Moving token rows: assembling sequences from tokens and a learned row, slicing them, adding position tables.
+//! Moving token rows: assembling sequences from tokens and a learned row, slicing them, adding position tables. Batches of
+//! sequences may be stacked, one behind the other, for layers that are stacked too.
 //!
 //! All are copies, so gradients are copies too; the learned token's is the sum over its rows (`+=`).
 
@@ -31,6 +32,8 @@ struct Move {
     from_start: usize,
     to_len: usize,
     to_start: usize,
+    /// Rows of the result before the first sample's.
+    base: usize,
 }
 
 impl Move {
@@ -52,6 +55,7 @@ impl Move {
             .u32("from_start", self.from_start)
             .u32("to_len", self.to_len)
             .u32("to_start", self.to_start)
+            .u32("base", self.base)
             .groups(grid((rows * channels).div_ceil(64)));
     }
 
@@ -66,7 +70,7 @@ impl Move {
         }
     }
 
-    /// `to[b, to_start + k] = from[b, from_start + k] (+ table[position])`
+    /// `to[base + b, to_start + k] = from[b, from_start + k] (+ table[position])`
     fn twin(&self, from: &[f64], to: &mut [f64], table: Option<(&[f64], &[f64])>) {
         for b in 0..self.samples {
             for k in 0..self.count {
@@ -74,7 +78,7 @@ impl Move {
                 let target = b * self.to_len + self.to_start + k;
                 for c in 0..self.channels {
                     let shift = table.map_or(0.0, |(t, p)| t[p[target] as usize * self.channels + c]);
-                    to[target * self.channels + c] = from[source * self.channels + c] + shift;
+                    to[(self.base + target) * self.channels + c] = from[source * self.channels + c] + shift;
                 }
             }
         }
@@ -85,56 +89,88 @@ fn table_of<'a>(h: &HostNode<'a>, first: usize) -> Option<(&'a [f64], &'a [f64])
     Some((h.inputs.get(first).copied()?, h.inputs.get(first + 1).copied()?))
 }
 
-/// `y (B, N, C)` from x's rows and the token, positions added.
-pub fn assemble(rec: &mut Recorder, parts: Parts) -> Tensor {
-    let Parts { x, x_start, token, len, table } = parts;
+/// `y (stack B, N, C)`: for each of the stack, x's rows and the token, positions added.
+///
+/// # Panics
+/// If those of the stack differ in shape, or leave no row for the token: mistakes in model code.
+pub fn assemble(rec: &mut Recorder, stack: &[Parts]) -> Tensor {
+    let Parts { x, x_start, len, .. } = stack[0];
     let [samples, count, channels] = *rec.shape(x) else { panic!("assemble: x must be (B, V, C)") };
-    assert_eq!(rec.len(token), channels, "assemble: size of {}", rec.name(token));
     assert!(
         count < len && x_start + count <= len,
         "assemble: {count} rows at {x_start} leave no row of {len} for the token"
     );
-    let y = rec.transient("assembled", &[samples, len, channels]);
-    let own = Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: x_start };
-    let head = Move { count: x_start, from_len: 0, to_start: 0, ..own };
-    let tail = Move { count: len - x_start - count, from_len: 0, to_start: x_start + count, ..own };
-    let fills: Vec<Move> = [head, tail].into_iter().filter(|m| m.count > 0).collect();
-    let mut inputs = vec![x, token];
-    inputs.extend(table.iter().flat_map(|(t, p)| [*t, *p]));
-    let twin_fills = fills.clone();
+    let mut inputs = vec![];
+    let mut moves = vec![];
+    for (i, parts) in stack.iter().enumerate() {
+        expect_shape(rec, "assemble", parts.x, &[samples, count, channels]);
+        assert_eq!((parts.x_start, parts.len), (x_start, len), "assemble: place of {}", rec.name(parts.x));
+        assert_eq!(rec.len(parts.token), channels, "assemble: size of {}", rec.name(parts.token));
+        let base = i * samples * len;
+        let own =
+            Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: x_start, base };
+        let head = Move { count: x_start, from_len: 0, to_start: 0, ..own };
+        let tail = Move { count: len - x_start - count, from_len: 0, to_start: x_start + count, ..own };
+        // Each with the places of what it reads among the inputs.
+        let first = inputs.len();
+        inputs.extend([parts.x, parts.token]);
+        inputs.extend(parts.table.iter().flat_map(|(t, p)| [*t, *p]));
+        let all = [(own, first), (head, first + 1), (tail, first + 1)].into_iter().filter(|(m, _)| m.count > 0);
+        moves.extend(all.map(|(m, from)| (m, from, parts.table.map(|_| first + 2))));
+    }
+    let y = rec.transient("assembled", &[stack.len() * samples, len, channels]);
+    let twins = moves.clone();
     rec.node("rows.assemble", &inputs, &[y], 0.0, move |h| {
-        let table = table_of(h, 2);
-        own.twin(h.inputs[0], &mut h.outputs[0], table);
-        for fill in &twin_fills {
-            fill.twin(h.inputs[1], &mut h.outputs[0], table);
+        for (m, from, table) in &twins {
+            let table = table.map(|first| (h.inputs[first], h.inputs[first + 1]));
+            m.twin(h.inputs[*from], &mut h.outputs[0], table);
         }
     });
-    own.record(rec, x, y, table);
-    for fill in fills {
-        fill.record(rec, token, y, table);
+    for (m, from, table) in moves {
+        m.record(rec, inputs[from], y, table.map(|first| (inputs[first], inputs[first + 1])));
     }
-    rec.tape(&[x, token], y, move |rec, dy| {
-        if rec.needs_grad(x) {
-            let dx = copied(rec, dy, x_start, count);
-            rec.add_grad(x, dx);
-        }
-        if let Some(dtoken) = rec.param_grad(token) {
-            token_gradient(rec, dy, dtoken, head, tail);
+    let stack = stack.to_vec();
+    let learned: Vec<Tensor> = stack.iter().flat_map(|parts| [parts.x, parts.token]).collect();
+    rec.tape(&learned, y, move |rec, dy| {
+        for (i, Parts { x, token, .. }) in stack.iter().enumerate() {
+            if rec.needs_grad(*x) {
+                let dx = copied(rec, dy, (i, stack.len()), x_start, count);
+                rec.add_grad(*x, dx);
+            }
+            if let Some(dtoken) = rec.param_grad(*token) {
+                let base = i * samples * len;
+                let tail = (x_start + count, len - x_start - count);
+                token_gradient(rec, dy, dtoken, TokenRows { samples, len, base, head: x_start, tail });
+            }
         }
     });
     y
 }
 
-/// `dtoken += ` the sum of dy over the rows that `head` and `tail` fill.
-fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, head: Move, tail: Move) {
-    let Move { samples, channels, to_len: len, .. } = head;
-    let rows = samples * (head.count + tail.count);
+/// The rows that the token fills.
+#[derive(Clone, Copy)]
+struct TokenRows {
+    samples: usize,
+    len: usize,
+    /// Rows before the first sample's.
+    base: usize,
+    /// Of each sample, as many at its start.
+    head: usize,
+    /// First and number of those at its end.
+    tail: (usize, usize),
+}
+
+/// `dtoken += ` the sum of dy over the rows that it fills.
+fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, at: TokenRows) {
+    let TokenRows { samples, len, base, head, tail: (tail, tail_len) } = at;
+    let channels = rec.width(dy);
+    let rows = samples * (head + tail_len);
     let (chunk, chunks) = row_chunks(rows);
     let partial = rec.transient("token sums", &[chunks, channels]);
     rec.node("rows.token_gradient", &[dy], &[dtoken], (rows * channels) as f64, move |h| {
         for b in 0..samples {
-            for k in (0..head.count).chain(tail.to_start..tail.to_start + tail.count) {
-                let row = &h.inputs[0][(b * len + k) * channels..][..channels];
+            for k in (0..head).chain(tail..tail + tail_len) {
+                let row = &h.inputs[0][(base + b * len + k) * channels..][..channels];
                 h.outputs[0].iter_mut().zip(row).for_each(|(t, d)| *t += d);
             }
         }
@@ -145,22 +181,24 @@ fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, head: Move, ta
         let dispatch = if entry == "sum_chunks" { dispatch.bind("x", dy) } else { dispatch.bind("total", dtoken) };
         dispatch
             .u32("samples", samples)
-            .u32("count", head.count)
+            .u32("count", head)
             .u32("channels", channels)
             .u32("from_len", len)
-            .u32("from_start", 0)
+            .u32("from_start", base)
             .u32("chunk", chunk)
-            .u32("tail_start", tail.to_start)
-            .u32("tail_len", tail.count)
+            .u32("tail_start", base + tail)
+            .u32("tail_len", tail_len)
             .groups(groups);
     }
 }
 
-/// Rows `start..start + count` of each sample, as a node without gradient.
-fn copied(rec: &mut Recorder, x: Tensor, start: usize, count: usize) -> Tensor {
-    let [samples, len, channels] = *rec.shape(x) else { panic!("slice: x must be (B, N, C)") };
+/// Rows `start..start + count` of each sample of one of the stack (which, of how many), as a node without gradient.
+fn copied(rec: &mut Recorder, x: Tensor, (part, stack): (usize, usize), start: usize, count: usize) -> Tensor {
+    let [all, len, channels] = *rec.shape(x) else { panic!("slice: x must be (B, N, C)") };
+    let samples = all / stack;
     let y = rec.transient(format!("{}[{start}..]", rec.name(x)), &[samples, count, channels]);
-    let m = Move { samples, count, channels, from_len: len, from_start: start, to_len: count, to_start: 0 };
+    let from_start = part * samples * len + start;
+    let m = Move { samples, count, channels, from_len: len, from_start, to_len: count, to_start: 0, base: 0 };
     rec.node("rows.slice", &[x], &[y], 0.0, move |h| m.twin(h.inputs[0], &mut h.outputs[0], None));
     m.record(rec, x, y, None);
     y
@@ -168,20 +206,36 @@ fn copied(rec: &mut Recorder, x: Tensor, start: usize, count: usize) -> Tensor {
 
 /// `y (B, count, C)`: rows `start..start + count` of each sample of x (B, N, C).
 pub fn slice(rec: &mut Recorder, x: Tensor, start: usize, count: usize) -> Tensor {
-    let y = copied(rec, x, start, count);
-    rec.tape(&[x], y, move |rec, dy| {
+    unstack(rec, x, 1, start, count)[0]
+}
+
+/// The same of each of a stack: x (stack B, N, C), each y (B, count, C). Either none of them gets a gradient or all do.
+pub fn unstack(rec: &mut Recorder, x: Tensor, stack: usize, start: usize, count: usize) -> Vec<Tensor> {
+    let ys: Vec<Tensor> = (0..stack).map(|part| copied(rec, x, (part, stack), start, count)).collect();
+    if rec.needs_grad(x) {
+        ys.iter().for_each(|&y| rec.require_grad(y));
+    }
+    let (first, others) = (ys[0], ys[1..].to_vec());
+    rec.tape(&[x], first, move |rec, dy| {
+        let mut dys = vec![dy];
+        dys.extend(others.iter().map(|&y| rec.take_grad(y).expect("unstack: all get a gradient")));
         let shape = rec.shape(x).to_vec();
-        let (samples, len, channels) = (shape[0], shape[1], shape[2]);
+        let (samples, len, channels) = (shape[0] / stack, shape[1], shape[2]);
         let dx = rec.transient(format!("d {}", rec.name(x)), &shape);
-        let m = Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: start };
-        rec.node("rows.slice_backward", &[dy], &[dx], 0.0, move |h| {
+        let own =
+            Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: start, base: 0 };
+        let moves: Vec<Move> = (0..stack).map(|part| Move { base: part * samples * len, ..own }).collect();
+        let twins = moves.clone();
+        rec.node("rows.slice_backward", &dys, &[dx], 0.0, move |h| {
             h.outputs[0].fill(0.0);
-            m.twin(h.inputs[0], &mut h.outputs[0], None);
+            twins.iter().zip(&h.inputs).for_each(|(m, dy)| m.twin(dy, &mut h.outputs[0], None));
         });
-        m.dispatch(rec, "embed", samples * len, &[("x", dy), ("y", dx)]);
+        for (m, dy) in moves.iter().zip(dys) {
+            m.dispatch(rec, "embed", samples * len, &[("x", dy), ("y", dx)]);
+        }
         rec.add_grad(x, dx);
     });
-    y
+    ys
 }
 
 /// `y (B, N + M, C)`: the rows of a (B, N, C), then those of b (B, M, C).
@@ -191,7 +245,8 @@ pub fn concat(rec: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     expect_shape(rec, "concat", b, &[samples, second, channels]);
     let len = first + second;
     let y = rec.transient("concatenated", &[samples, len, channels]);
-    let whole = Move { samples, count: first, channels, from_len: first, from_start: 0, to_len: len, to_start: 0 };
+    let whole =
+        Move { samples, count: first, channels, from_len: first, from_start: 0, to_len: len, to_start: 0, base: 0 };
     let moves = [whole, Move { count: second, from_len: second, to_start: first, ..whole }];
     rec.node("rows.concat", &[a, b], &[y], 0.0, move |h| {
         moves.iter().zip(&h.inputs).for_each(|(m, x)| m.twin(x, &mut h.outputs[0], None));
@@ -200,7 +255,7 @@ pub fn concat(rec: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     rec.tape(&[a, b], y, move |rec, dy| {
         for (x, start, count) in [(a, 0, first), (b, first, second)] {
             if rec.needs_grad(x) {
-                let dx = copied(rec, dy, start, count);
+                let dx = copied(rec, dy, (0, 1), start, count);
                 rec.add_grad(x, dx);
             }
         }
@@ -213,7 +268,7 @@ pub fn add_position(rec: &mut Recorder, x: Tensor, table: Tensor, index: Tensor)
     let [samples, count, channels] = *rec.shape(x) else { panic!("add_position: x must be (B, N, C)") };
     expect_shape(rec, "add_position", index, &[samples, count]);
     let y = rec.transient(format!("{} + positions", rec.name(x)), &[samples, count, channels]);
-    let m = Move { samples, count, channels, from_len: count, from_start: 0, to_len: count, to_start: 0 };
+    let m = Move { samples, count, channels, from_len: count, from_start: 0, to_len: count, to_start: 0, base: 0 };
     let flops = (samples * count * channels) as f64;
     rec.node("rows.add_position", &[x, table, index], &[y], flops, move |h| {
         let table = table_of(h, 1);
@@ -233,7 +288,7 @@ pub fn cases() -> Vec<Case> {
             let order: Vec<u32> = (0..2 * len as u32).map(|i| i * 5 % (len as u32 + 3)).collect();
             let table = positioned
                 .then(|| (rig.input("table", &[len + 3, channels]), rig.index("position", &[2, len], &order)));
-            assemble(&mut rig.rec, Parts { x, x_start: start, token, len, table })
+            assemble(&mut rig.rec, &[Parts { x, x_start: start, token, len, table }])
         })
     };
     let sliced = Case::new("slice 7 rows of 33x16, twice", |rig| {
@@ -241,6 +296,25 @@ pub fn cases() -> Vec<Case> {
         let (a, b) = (slice(&mut rig.rec, x, 5, 7), slice(&mut rig.rec, x, 26, 7));
         rig.sum(a, b)
     });
+    let stacked = |channels: usize| {
+        Case::new(format!("assemble and take apart a stack of two, {channels} channels"), move |rig| {
+            let table = rig.input("table", &[9, channels]);
+            let position = rig.index("position", &[3, 7], &(0..21).map(|i| i * 5 % 9).collect::<Vec<u32>>());
+            let parts = ["a", "b"].map(|name| {
+                let token = rig.param(&format!("token {name}"), &[1, 1, channels]);
+                Parts {
+                    x: rig.leaf(name, &[3, 4, channels]),
+                    x_start: 1,
+                    token,
+                    len: 7,
+                    table: Some((table, position)),
+                }
+            });
+            let y = assemble(&mut rig.rec, &parts);
+            let [a, b] = unstack(&mut rig.rec, y, 2, 2, 4)[..] else { unreachable!("a stack of two") };
+            rig.sum(a, b)
+        })
+    };
     let positioned = Case::new("add_position 2x7x33", |rig| {
         let (x, table) = (rig.leaf("x", &[2, 7, 33]), rig.input("table", &[9, 33]));
         let index = rig.index("index", &[2, 7], &[0, 8, 3, 3, 1, 7, 2, 4, 5, 6, 8, 0, 1, 2]);
@@ -256,6 +330,8 @@ pub fn cases() -> Vec<Case> {
         sequence(1, 16, 17, 33, true),
         sequence(2, 1, 197, 7, false),
         sliced,
+        stacked(5),
+        stacked(8),
         positioned,
     ]
 }
