@@ -11,7 +11,7 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$(mktemp -d)}"
 report=$(cat <<'EOF'
 import json, statistics, sys
 
-ratios = {}
+ratios, fastest = {}, {}
 for number, lines in enumerate(zip(sys.stdin, sys.stdin, sys.stdin), 1):
     pytorch, mvd, burn = map(json.loads, lines)
     mvd = mvd["steps"][0]
@@ -20,6 +20,9 @@ for number, lines in enumerate(zip(sys.stdin, sys.stdin, sys.stdin), 1):
         f"PyTorch {pytorch['seconds']:.3f} s (process {pytorch['peak_mib']:.0f} MiB)",
     ]
     now = {"mvd/PyTorch": mvd["seconds"] / pytorch["seconds"]}
+    each = {"mvd": mvd, "PyTorch": pytorch} | ({"burn": burn} if burn else {})
+    for name, figures in each.items():
+        fastest[name] = min(fastest.get(name, figures["fastest"]), figures["fastest"])
     if burn:
         times.append(f"burn {burn['seconds']:.3f} s (first {burn['first_step']:.1f} s, process {burn['peak_mib']:.0f} MiB)")
         now["burn/mvd"] = burn["seconds"] / mvd["seconds"]
@@ -28,6 +31,8 @@ for number, lines in enumerate(zip(sys.stdin, sys.stdin, sys.stdin), 1):
     print(f"round {number}:", ", ".join(times + [f"{name} {ratio:.2f}" for name, ratio in now.items()]), flush=True)
 if ratios:
     print("median", ", ".join(f"{name} {statistics.median(each):.2f}" for name, each in ratios.items()))
+    steps = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in fastest.items())
+    print(f"fastest step of all rounds: {steps}, mvd/PyTorch {fastest['mvd'] / fastest['PyTorch']:.2f}")
 EOF
 )
 for _ in $(seq "$rounds"); do

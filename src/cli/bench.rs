@@ -82,9 +82,10 @@ fn row(o: &Operation) -> String {
 
 fn table(step: &Step, each: bool) -> String {
     let mut text = format!(
-        "step {}: {:.3} s, {:.1} GFLOP ({:.1} GFLOP/s), {} dispatches, {:.1} % outside kernels, {:.0} MiB, first step after {:.1} s",
+        "step {}: {:.3} s (fastest {:.3}), {:.1} GFLOP ({:.1} GFLOP/s), {} dispatches, {:.1} % outside kernels, {:.0} MiB, first step after {:.1} s",
         step.name,
         step.seconds,
+        step.fastest,
         step.gflop,
         step.gflops,
         step.dispatches,
