@@ -5,7 +5,7 @@
 
 use super::check::Case;
 use super::{expect_shape, row_chunks};
-use crate::gpu::{HostNode, Recorder, Tensor, grid};
+use crate::gpu::{Recorder, Tensor, grid};
 
 /// A sequence to assemble.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +83,6 @@ impl Move {
             }
         }
     }
-}
-
-fn table_of<'a>(h: &HostNode<'a>, first: usize) -> Option<(&'a [f64], &'a [f64])> {
-    Some((h.inputs.get(first).copied()?, h.inputs.get(first + 1).copied()?))
 }
 
 /// `y (stack B, N, C)`: for each of the stack, x's rows and the token, positions added.
@@ -271,8 +267,7 @@ pub fn add_position(rec: &mut Recorder, x: Tensor, table: Tensor, index: Tensor)
     let m = Move { samples, count, channels, from_len: count, from_start: 0, to_len: count, to_start: 0, base: 0 };
     let flops = (samples * count * channels) as f64;
     rec.node("rows.add_position", &[x, table, index], &[y], flops, move |h| {
-        let table = table_of(h, 1);
-        m.twin(h.inputs[0], &mut h.outputs[0], table);
+        m.twin(h.inputs[0], &mut h.outputs[0], Some((h.inputs[1], h.inputs[2])));
     });
     m.record(rec, x, y, Some((table, index)));
     rec.tape(&[x], y, move |rec, dy| rec.add_grad(x, dy));
