@@ -18,6 +18,10 @@ struct Params { m: u32, n: u32, k: u32, per_sample: u32 }
 // Which of the products, whose matrices lie behind each other.
 var<private> part: u32;
 
+fn index(row: u32, col: u32) -> u32 {
+    return (part * params.m + row) * params.n + col;
+}
+
 fn bias_at(col: u32) -> vec4<f32> {
     let i = part * params.n + min(vec4(col) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     return vec4(bias[i.x], bias[i.y], bias[i.z], bias[i.w]);
@@ -26,7 +30,7 @@ fn bias_at(col: u32) -> vec4<f32> {
 fn put_plain(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] = x[j];
         }
     }
@@ -35,7 +39,7 @@ fn put_plain(row: u32, col: u32, x: vec4<f32>) {
 fn put_accumulate(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] += x[j];
         }
     }
@@ -45,7 +49,7 @@ fn put_activated(row: u32, col: u32, x: vec4<f32>) {
     let y = gelu(x);
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] = y[j];
         }
     }
@@ -55,7 +59,7 @@ fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
     let y = gelu(x);
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             saved[i] = x[j];
             c[i] = y[j];
         }
@@ -65,7 +69,7 @@ fn put_activated_saved(row: u32, col: u32, x: vec4<f32>) {
 fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] = skip[i] + x[j];
         }
     }
@@ -74,7 +78,7 @@ fn put_skipped(row: u32, col: u32, x: vec4<f32>) {
 fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] = fma(scale[(part * params.m + row) / params.per_sample], x[j], skip[i]);
         }
     }
@@ -83,7 +87,7 @@ fn put_skipped_scaled(row: u32, col: u32, x: vec4<f32>) {
 fn put_activation_gradient(row: u32, col: u32, x: vec4<f32>) {
     for (var j = 0u; j < 4u; j++) {
         if row < params.m && col + j < params.n {
-            let i = (part * params.m + row) * params.n + col + j;
+            let i = index(row, col + j);
             c[i] = x[j] * gelu_derivative(vec4(before[i])).x;
         }
     }

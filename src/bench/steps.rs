@@ -85,9 +85,9 @@ pub fn workloads() -> Vec<Workload> {
     };
     let small_grid = Grid { frames: 16, size: 224, tubelet: 2, patch: 16 };
     let tiny_grid = Grid { frames: 8, size: 64, tubelet: 2, patch: 8 };
-    let Sizes { size, batch, encoder, decoder, .. } = Sizes::default();
-    let demo = TeacherArch { vit: encoder, size, patch: 8, decoder, weight: 1.0 };
-    let demo_grid = Grid { frames: 8, size, tubelet: 2, patch: 8 };
+    let sizes @ Sizes { size, batch, encoder, decoder, .. } = Sizes::default();
+    let demo_grid = sizes.grid();
+    let demo = TeacherArch { vit: encoder, size, patch: demo_grid.patch, decoder, weight: 1.0 };
     // Tube masks of .75, .75 and .9: 48 of 64, 12 of 16 and int(.9 * 196) = 176 of 196 patches of a frame.
     vec![
         Workload { name: "bench-tiny", arch: arch(vit(192, 6, 3), tiny_grid, tiny, 8, 4 * 48) },

@@ -34,13 +34,17 @@ struct Decoder {
     name: &'static str,
 }
 
+/// Decoders of one shape, and the blocks of all of them.
+struct Stack {
+    decoders: Vec<Decoder>,
+    blocks: Vec<Block>,
+}
+
 /// The student's parameters.
 pub struct Student {
     encoder: Encoder,
     norm: Norm,
-    decoders: Vec<Decoder>,
-    /// Of each run of decoders of one shape.
-    blocks: Vec<Vec<Block>>,
+    stacks: Vec<Stack>,
     grid: Grid,
     drop_path: f64,
 }
@@ -67,14 +71,15 @@ impl Student {
     ) -> Self {
         let encoder = Encoder::declare(rec, params, "", Family::Mvd, vit, grid);
         let norm = params.norm(rec, "norm", vit.dim);
-        let blocks = decoders.chunk_by(|a, b| a.vit == b.vit).map(|alike| {
+        let stacks = decoders.chunk_by(|a, b| a.vit == b.vit).map(|alike| {
             let names: Vec<&str> = alike.iter().map(|d| d.name).collect();
             let (blocks, bias) = ("decoder_{}.blocks", QkvBias::QueryValue);
-            params.stacked(&names, |params| declare_blocks(rec, params, blocks, &alike[0].vit, bias))
+            Stack {
+                blocks: params.stacked(&names, |params| declare_blocks(rec, params, blocks, &alike[0].vit, bias)),
+                decoders: alike.iter().map(|d| Decoder::declare(rec, params, vit.dim, d)).collect(),
+            }
         });
-        let blocks = blocks.collect();
-        let decoders = decoders.iter().map(|d| Decoder::declare(rec, params, vit.dim, d)).collect();
-        Student { encoder, norm, decoders, blocks, grid: *grid, drop_path }
+        Student { encoder, norm, stacks: stacks.collect(), grid: *grid, drop_path }
     }
 
     /// Encoder and decoders on the visible patches (B V, P).
@@ -88,16 +93,16 @@ impl Student {
         let encoder = layer_norm::forward(rec, x, &self.norm);
         let (visible, masked) = (rec.shape(masking.visible)[1], rec.shape(masking.masked)[1]);
         let mut predictions = Vec::new();
-        for (alike, blocks) in self.decoders.chunk_by(|a, b| a.vit == b.vit).zip(&self.blocks) {
-            let dim = alike[0].vit.dim;
+        for Stack { decoders, blocks } in &self.stacks {
+            let Decoder { vit: Vit { dim, .. }, name, .. } = decoders[0];
             let table = Family::Mvd.positions(&self.grid, dim)?;
-            let table = rec.constant_f32(format!("pos_embed_{}", alike[0].name), &[tokens, dim], &table);
+            let table = rec.constant_f32(format!("pos_embed_{name}"), &[tokens, dim], &table);
             let parts: Vec<Parts> =
-                alike.iter().map(|d| d.parts(rec, encoder, (table, masking.order), tokens)).collect();
+                decoders.iter().map(|d| d.parts(rec, encoder, (table, masking.order), tokens)).collect();
             let x = rows::assemble(rec, &parts);
             let x = forward_blocks(rec, blocks, x, self.drop_path, &mut drops);
-            let decoded = rows::unstack(rec, x, alike.len(), visible, masked);
-            predictions.extend(alike.iter().zip(decoded).map(|(d, x)| d.predict(rec, x)));
+            let decoded = rows::unstack(rec, x, decoders.len(), visible, masked);
+            predictions.extend(decoders.iter().zip(decoded).map(|(d, x)| d.predict(rec, x)));
         }
         Ok(StudentOutput { encoder, predictions, drops })
     }
@@ -148,7 +153,7 @@ mod tests {
             let student = Student::declare(&mut rec, &mut params, &vit(1), &grid, &decoders, 0.0);
             let mut specs: Vec<_> = params.specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
             specs.sort();
-            (student.blocks.len(), specs)
+            (student.stacks.len(), specs)
         };
         let (together, alike) = specs([2, 2]);
         let (apart, mut unlike) = specs([2, 3]);
