@@ -1,34 +1,25 @@
 //! Composes, parses, validates and reflects every shader, so that a shader error fails the build with its file and line.
 //!
-//! The one import feature: a line `#import NAME` stands for the text of `shaders/shared/NAME.wgsl`, once a shader.
-//! What comes out is `OUT_DIR/shaders.rs`: a table of `gpu::shader::Shader` values.
+//! `build/compose.rs` says what the directives in shaders are. What comes out is `OUT_DIR/shaders.rs`: a table of
+//! `gpu::shader::Shader` values.
 
-use std::collections::HashSet;
+#[path = "build/compose.rs"]
+mod compose;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-/// Composed text, and for each of its lines the file and line it came from.
-#[derive(Default)]
-struct Composed {
-    text: String,
-    origin: Vec<(PathBuf, usize)>,
-}
+use compose::Composed;
 
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
     println!("cargo::rerun-if-changed=build.rs");
-    let mut files: Vec<PathBuf> = read_dir(Path::new("shaders"))
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "wgsl"))
-        .collect();
-    files.sort();
+    println!("cargo::rerun-if-changed=build");
+    let shaders = compose::shaders(Path::new("shaders")).unwrap_or_else(|e| fail(&e));
     let mut table = String::from("&[\n");
-    for file in &files {
-        let mut composed = Composed::default();
-        compose(file, &mut HashSet::new(), &mut composed);
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let _ = writeln!(table, "{},", reflect(&name, &composed));
+    for composed in &shaders {
+        let _ = writeln!(table, "{},", reflect(&composed.name, composed));
     }
     table.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("shaders.rs");
@@ -38,37 +29,6 @@ fn main() {
 fn fail(message: &str) -> ! {
     eprintln!("{message}");
     process::exit(1);
-}
-
-fn read_dir(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap_or_else(|e| fail(&format!("{}: {e}", dir.display())));
-    entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect()
-}
-
-fn compose(file: &Path, seen: &mut HashSet<PathBuf>, out: &mut Composed) {
-    if !seen.insert(file.to_owned()) {
-        return;
-    }
-    let text = fs::read_to_string(file).unwrap_or_else(|e| fail(&format!("{}: {e}", file.display())));
-    for (index, line) in text.lines().enumerate() {
-        if let Some(import) = line.strip_prefix("#import ") {
-            let shared = Path::new("shaders/shared").join(format!("{}.wgsl", import.trim()));
-            if !shared.is_file() {
-                fail(&format!(
-                    "{}:{}: unknown import `{}`: no {}",
-                    file.display(),
-                    index + 1,
-                    import.trim(),
-                    shared.display()
-                ));
-            }
-            compose(&shared, seen, out);
-        } else {
-            out.text.push_str(line);
-            out.text.push('\n');
-            out.origin.push((file.to_owned(), index + 1));
-        }
-    }
 }
 
 /// Names the file and line of an error, shows the line, and ends the build.
