@@ -96,8 +96,9 @@ impl Composer<'_> {
                 ["#each", key, list] => {
                     let block = block(line, rest)?;
                     rest = &rest[block.len() + 1..];
-                    let list = self.lists.get(list).ok_or_else(|| at(line, &format!("no list `{list}`")))?.clone();
-                    for word in list {
+                    let list = self.replaced(line, list)?;
+                    let words = self.lists.get(&list).ok_or_else(|| at(line, &format!("no list `{list}`")))?.clone();
+                    for word in words {
                         self.keys.insert(key.to_owned(), word);
                         self.add(block)?;
                     }
@@ -131,15 +132,15 @@ impl Composer<'_> {
         Ok(())
     }
 
-    /// The text with every `$KEY` replaced.
+    /// The text with every `$KEY` replaced; of several keys that fit, the longest.
     fn replaced(&self, line: &Line, text: &str) -> Result<String, String> {
         let mut parts = text.split('$');
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(part.len());
-            let (key, rest) = part.split_at(end);
-            out += self.keys.get(key).ok_or_else(|| at(line, &format!("nothing stands for `${key}`")))?;
-            out += rest;
+            let fits = self.keys.iter().filter(|(key, _)| part.starts_with(key.as_str())).max_by_key(|(key, _)| key.len());
+            let (key, value) = fits.ok_or_else(|| at(line, &format!("nothing stands for `${part}`")))?;
+            out += value;
+            out += &part[key.len()..];
         }
         Ok(out)
     }
