@@ -1,27 +1,12 @@
-// Products by tiles of 64 x 64, 8 KiB of workgroup memory; see shared/matmul_tile.wgsl. The default of every adapter.
-const TILE: u32 = 64u;
+// Matrix products by tiles in workgroup memory, 4 to 16 KiB of it; see shared/matmul_tile.wgsl. `ra` and `rb`: reads of four numbers that an
+// invocation makes for a slab of A and B.
+#shader matmul_128x128 access=quads m=128 n=128 lanes=256 across=16 a=two b=two ra=two rb=two
+#shader matmul_128x64 access=quads m=128 n=64 lanes=128 across=8 a=two b=two ra=four rb=two
+#shader matmul_64x128 access=quads m=64 n=128 lanes=128 across=16 a=two b=two ra=two rb=four
+#shader matmul_64x64 access=quads m=64 n=64 lanes=64 across=8 a=two b=two ra=four rb=four
+#shader matmul_64x32 access=quads m=64 n=32 lanes=64 across=8 a=two b=one ra=four rb=two
+#shader matmul_32x32 access=quads m=32 n=32 lanes=64 across=8 a=one b=one ra=two rb=two
+#shader matmul_any_64x64 access=singles m=64 n=64 lanes=64 across=8 a=two b=two ra=four rb=four
+#shader matmul_any_32x32 access=singles m=32 n=32 lanes=64 across=8 a=one b=one ra=two rb=two
+#import matmul_$access
 #import matmul_tile
-
-// Adds what step k of the tiles gives to the sums of invocation (y, x).
-fn multiply(k: u32, y: u32, x: u32, sums: ptr<function, Sums>) {
-    let upper = tile_a[k * WIDTH + y];
-    let lower = tile_a[k * WIDTH + 8u + y];
-    let left = tile_b[k * WIDTH + x];
-    let right = tile_b[k * WIDTH + 8u + x];
-    (*sums).left[0] += upper.x * left;
-    (*sums).right[0] += upper.x * right;
-    (*sums).left[1] += upper.y * left;
-    (*sums).right[1] += upper.y * right;
-    (*sums).left[2] += upper.z * left;
-    (*sums).right[2] += upper.z * right;
-    (*sums).left[3] += upper.w * left;
-    (*sums).right[3] += upper.w * right;
-    (*sums).left[4] += lower.x * left;
-    (*sums).right[4] += lower.x * right;
-    (*sums).left[5] += lower.y * left;
-    (*sums).right[5] += lower.y * right;
-    (*sums).left[6] += lower.z * left;
-    (*sums).right[6] += lower.z * right;
-    (*sums).left[7] += lower.w * left;
-    (*sums).right[7] += lower.w * right;
-}

@@ -1,142 +1,135 @@
-// C = A B by cooperative matrices: operands rounded to f16, sums in f32. A workgroup is one subgroup of LANES and computes 32 x 32.
-// What imports this enables f16 and the matrices, and brings their side SIDE (8 or 16) and types Left, Right and Sum.
+// C = A B by cooperative matrices: operands `$element`, sums f32. A workgroup is $wm x $wn subgroups of LANES; each computes `$mi` x `$nj`
+// matrices of C. The next slab of K is on its way while this one is multiplied.
+// What imports this enables the features that it needs.
+#import matmul_quads
 #import matmul_ends
+#import matmul_source
+#list one 0
+#list two 0 1
+#list four 0 1 2 3
+#list eight 0 1 2 3 4 5 6 7
+#list sixteen 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
 
-override LANES: u32 = 32u;
-const TILE: u32 = 32u;
-const DEPTH: u32 = 16u;
-// Matrices along a side of the tile.
-const COUNT: u32 = TILE / SIDE;
+const SIDE: u32 = $sideu;
+const LANES: u32 = $lanesu;
+const THREADS: u32 = LANES * $wmu * $wnu;
+const DEPTH: u32 = $depthu;
+alias Left = coop_mat$sidex$side<$element, A>;
+alias Right = coop_mat$sidex$side<$element, B>;
+alias Sum = coop_mat$sidex$side<f32, C>;
 
-// Rows apart by more than a power of two, so that columns do not fall into one bank.
-const STRIDE_A: u32 = DEPTH + 8u;
-const STRIDE_B: u32 = TILE + 8u;
-var<workgroup> tile_a: array<f16, TILE * STRIDE_A>; // (TILE rows, DEPTH)
-var<workgroup> tile_b: array<f16, DEPTH * STRIDE_B>; // (DEPTH, TILE columns)
-var<workgroup> tile_c: array<f32, TILE * TILE>;
+// Rows and columns of a subgroup and of the tile.
+const SUB_M: u32 = $miu * SIDE;
+const SUB_N: u32 = $nju * SIDE;
+const TILE_M: u32 = $wmu * SUB_M;
+const TILE_N: u32 = $wnu * SUB_N;
+// Rows of workgroup memory are apart by more than a power of two, so that columns do not fall into one bank.
+const PAD: u32 = 8u;
+const ALONG: u32 = DEPTH + PAD;
+// An operand whose rows run along K lies as (side, K), another as (K, side).
+var<workgroup> tile_a: array<$element, TILE_M * ALONG>;
+var<workgroup> tile_b: array<$element, TILE_N * ALONG>;
+var<workgroup> patches: array<f32, $wmu * $wnu * SIDE * SIDE>;
 
-// Zero past the ends of k, the last row or column past those of the sides.
-fn read_a(row: u32, k: u32) -> f16 {
-    let i = min(row, params.m - 1u);
-    let at = min(k, params.k - 1u);
-    let first = part * params.m * params.k;
-    return f16(select(0.0, a[first + select(i * params.k + at, at * params.m + i, LAYOUT == 2u)], k < params.k));
+struct Sums {
+#each i $mis
+#each j $njs
+    s$i_$j: Sum,
+#end
+#end
 }
 
-fn read_b(k: u32, column: u32) -> f16 {
-    let i = min(column, params.n - 1u);
-    let at = min(k, params.k - 1u);
-    let first = part * params.k * params.n;
-    return f16(select(0.0, b[first + select(at * params.n + i, i * params.k + at, LAYOUT == 1u)], k < params.k));
+// Where four numbers of a slab go.
+fn place(e: u32, along_k: bool, tile: u32) -> u32 {
+    return select(e / (tile / 4u) * (tile + PAD) + e % (tile / 4u) * 4u, e / (DEPTH / 4u) * ALONG + e % (DEPTH / 4u) * 4u, along_k);
 }
 
-// Leaves the tile's sums in `tile_c`.
-fn product(group: vec3<u32>, lane: u32) {
-    part = group.z;
-    var sums: array<Sum, COUNT * COUNT>;
-    for (var first = 0u; first < params.k; first += DEPTH) {
-        for (var e = lane; e < TILE * DEPTH; e += LANES) {
-            // Neighbouring lanes read neighbouring numbers.
-            let row = select(e / DEPTH, e % TILE, LAYOUT == 2u);
-            let k = select(e % DEPTH, e / TILE, LAYOUT == 2u);
-            tile_a[row * STRIDE_A + k] = read_a(group.x * TILE + row, first + k);
-            let column = select(e % TILE, e / DEPTH, LAYOUT == 1u);
-            let at = select(e / TILE, e % DEPTH, LAYOUT == 1u);
-            tile_b[at * STRIDE_B + column] = read_b(first + at, group.y * TILE + column);
-        }
+fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums>) {
+    take(group.z);
+    let step_a = slab_step(LAYOUT != 2u, params.m);
+    let step_b = slab_step(LAYOUT == 1u, params.n);
+#each r $ra
+    var from_a$r = source(local + $ru * THREADS, LAYOUT != 2u, TILE_M / 4u, group.x * TILE_M, params.m);
+    var next_a$r = vec4<$element>(load_a(from_a$r.at, from_a$r.k));
+    let to_a$r = place(local + $ru * THREADS, LAYOUT != 2u, TILE_M);
+#end
+#each r $rb
+    var from_b$r = source(local + $ru * THREADS, LAYOUT == 1u, TILE_N / 4u, group.y * TILE_N, params.n);
+    var next_b$r = vec4<$element>(load_b(from_b$r.at, from_b$r.k));
+    let to_b$r = place(local + $ru * THREADS, LAYOUT == 1u, TILE_N);
+#end
+    let row = subgroup / $wnu * SUB_M;
+    let col = subgroup % $wnu * SUB_N;
+    for (var first = k_first; first < k_end; first += DEPTH) {
         workgroupBarrier();
+#each r $ra
+#each j four
+        tile_a[to_a$r + $ju] = next_a$r[$j];
+#end
+#end
+#each r $rb
+#each j four
+        tile_b[to_b$r + $ju] = next_b$r[$j];
+#end
+#end
+        workgroupBarrier();
+#each r $ra
+        from_a$r.at += step_a;
+        from_a$r.k += DEPTH;
+        next_a$r = vec4<$element>(load_a(from_a$r.at, from_a$r.k));
+#end
+#each r $rb
+        from_b$r.at += step_b;
+        from_b$r.k += DEPTH;
+        next_b$r = vec4<$element>(load_b(from_b$r.at, from_b$r.k));
+#end
         for (var k = 0u; k < DEPTH; k += SIDE) {
-            for (var i = 0u; i < COUNT; i++) {
-                let left = coopLoadT<Left>(&tile_a[i * SIDE * STRIDE_A + k], STRIDE_A);
-                for (var j = 0u; j < COUNT; j++) {
-                    let right = coopLoadT<Right>(&tile_b[k * STRIDE_B + j * SIDE], STRIDE_B);
-                    sums[i * COUNT + j] = coopMultiplyAdd(left, right, sums[i * COUNT + j]);
-                }
+#each i $mis
+            var a$i: Left;
+            if LAYOUT == 2u {
+                a$i = coopLoad<Left>(&tile_a[k * (TILE_M + PAD) + row + $iu * SIDE], TILE_M + PAD);
+            } else {
+                a$i = coopLoadT<Left>(&tile_a[(row + $iu * SIDE) * ALONG + k], ALONG);
             }
+#end
+#each j $njs
+            {
+                var b: Right;
+                if LAYOUT == 1u {
+                    b = coopLoad<Right>(&tile_b[(col + $ju * SIDE) * ALONG + k], ALONG);
+                } else {
+                    b = coopLoadT<Right>(&tile_b[k * (TILE_N + PAD) + col + $ju * SIDE], TILE_N + PAD);
+                }
+#each i $mis
+                (*sums).s$i_$j = coopMultiplyAdd(a$i, b, (*sums).s$i_$j);
+#end
+            }
+#end
         }
-        workgroupBarrier();
-    }
-    for (var i = 0u; i < COUNT; i++) {
-        for (var j = 0u; j < COUNT; j++) {
-            coopStoreT(sums[i * COUNT + j], &tile_c[(i * TILE + j) * SIDE], TILE);
-        }
-    }
-    workgroupBarrier();
-}
-
-// Four neighbours of the tile's sums.
-fn sums_at(e: u32) -> vec4<f32> {
-    return vec4(tile_c[e * 4u], tile_c[e * 4u + 1u], tile_c[e * 4u + 2u], tile_c[e * 4u + 3u]);
-}
-
-@compute @workgroup_size(LANES)
-fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_plain(group.x * TILE + e / 8u, col, sums_at(e));
     }
 }
 
-@compute @workgroup_size(LANES)
-fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_accumulate(group.x * TILE + e / 8u, col, sums_at(e));
+#each end ends
+@compute @workgroup_size(THREADS)
+fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
+    var sums: Sums;
+    product(group, local, subgroup, &sums);
+    let first_row = group.x * TILE_M + subgroup / $wnu * SUB_M;
+    let first_quad = (group.y * TILE_N + subgroup % $wnu * SUB_N) / 4u;
+    let patch_at = subgroup * SIDE * SIDE;
+#each i $mis
+#each j $njs
+    coopStoreT(sums.s$i_$j, &patches[patch_at], SIDE);
+    subgroupBarrier();
+    for (var e = lane; e < SIDE * SIDE / 4u; e += LANES) {
+        let start = patch_at + e * 4u;
+        let row = first_row + $iu * SIDE + e / (SIDE / 4u);
+        let quad = first_quad + $ju * SIDE / 4u + e % (SIDE / 4u);
+        let sum = vec4(patches[start], patches[start + 1u], patches[start + 2u], patches[start + 3u]);
+        put_$end(row, quad, combine_$end(row, quad, sum, add_$end(quad)));
     }
+    subgroupBarrier();
+#end
+#end
 }
-
-@compute @workgroup_size(LANES)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_plain(group.x * TILE + e / 8u, col, sums_at(e) + bias_at(col));
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_activated(group.x * TILE + e / 8u, col, sums_at(e) + bias_at(col));
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_activated_saved(group.x * TILE + e / 8u, col, sums_at(e) + bias_at(col));
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_skipped(group.x * TILE + e / 8u, col, sums_at(e) + bias_at(col));
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_skipped_scaled(group.x * TILE + e / 8u, col, sums_at(e) + bias_at(col));
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn activation_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    product(group, lane);
-    for (var e = lane; e < TILE * TILE / 4u; e += LANES) {
-        let col = group.y * TILE + e % 8u * 4u;
-        put_activation_gradient(group.x * TILE + e / 8u, col, sums_at(e));
-    }
-}
+#end

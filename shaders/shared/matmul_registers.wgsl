@@ -2,7 +2,9 @@
 // Only for adapters whose subgroups are of SUBGROUP lanes. Loops over `Sums` run exactly its length: Mesa then unrolls them and keeps `Sums` out of memory.
 // What imports this brings, four neighbours of a row each: `load_a(column, row)`, `load_b(column, row)`, `load_skip(index)`
 // and `load_before(index)` of (M, N), and `store_hidden(index, value)` and `store_saved(index, value)`.
-#import gelu
+#import matmul_ends
+#list weights plain accumulate
+#list four 0 1 2 3
 
 // The workgroup is one subgroup.
 const SUBGROUP: u32 = 8u;
@@ -24,8 +26,10 @@ struct Params { m: u32, n: u32, k: u32, per_sample: u32, left: u32, left_end: u3
 
 alias Sums = array<vec4<f32>, ROWS>;
 
-// `part`: which of the products, whose matrices lie behind each other.
-struct Place { row: u32, col: u32, lane: u32, part: u32 }
+// Which of the products, whose matrices lie behind each other.
+var<private> part: u32;
+
+struct Place { row: u32, col: u32, lane: u32 }
 
 // Workgroups go down BLOCK tiles of rows before the next columns, so that those rows stay in the cache.
 fn place(group: vec3<u32>, lane: u32) -> Place {
@@ -35,7 +39,8 @@ fn place(group: vec3<u32>, lane: u32) -> Place {
     let block = index / (BLOCK * columns) * BLOCK;
     let rest = index - block * columns;
     let high = min(BLOCK, rows - block);
-    return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane, group.z);
+    part = group.z;
+    return Place((block + rest % high) * ROWS, rest / high * SUBGROUP + lane, lane);
 }
 
 // Layout 2 gives the sums over k of four columns of A a lane.
@@ -44,8 +49,8 @@ fn product(at: Place, sums: ptr<function, Sums>) -> vec4<f32> {
     let last_col = params.n / 4u - 1u;
     let col = min(at.col, last_col);
     let blocks = (params.k + 3u) / 4u;
-    let first_a = at.part * select(params.m, params.k, LAYOUT == 2u);
-    let first_b = at.part * select(params.k, params.n, LAYOUT == 1u);
+    let first_a = part * select(params.m, params.k, LAYOUT == 2u);
+    let first_b = part * select(params.k, params.n, LAYOUT == 1u);
     for (var q = 0u; q < blocks; q++) {
         var y: array<vec4<f32>, 4>;
         if LAYOUT == 1u {
@@ -101,213 +106,96 @@ fn shift(sums: ptr<function, Sums>) {
     }
 }
 
-fn inside(at: Place, row: u32) -> bool {
-    return row < params.m && at.col < params.n / 4u;
+fn inside(row: u32, quad: u32) -> bool {
+    return row < params.m && quad < params.n / 4u;
 }
 
-fn index(at: Place, row: u32) -> u32 {
-    return (at.part * params.m + row) * (params.n / 4u) + at.col;
+fn index(row: u32, quad: u32) -> u32 {
+    return (part * params.m + row) * (params.n / 4u) + quad;
 }
 
-fn bias_of(at: Place) -> vec4<f32> {
-    return bias[at.part * (params.n / 4u) + min(at.col, params.n / 4u - 1u)];
+// The place of a read: past the edges that of the last row and column.
+fn clamped(row: u32, quad: u32) -> u32 {
+    return index(min(row, params.m - 1u), min(quad, params.n / 4u - 1u));
 }
 
-fn put_plain(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        c[index(at, row)] = sum;
+fn read_bias(quad: u32) -> vec4<f32> {
+    return bias[part * (params.n / 4u) + min(quad, params.n / 4u - 1u)];
+}
+
+fn read_c(row: u32, quad: u32) -> vec4<f32> {
+    return c[clamped(row, quad)];
+}
+
+fn read_skip(row: u32, quad: u32) -> vec4<f32> {
+    return load_skip(clamped(row, quad));
+}
+
+fn read_before(row: u32, quad: u32) -> vec4<f32> {
+    return load_before(clamped(row, quad));
+}
+
+fn row_scale(row: u32) -> f32 {
+    return scale[(part * params.m + min(row, params.m - 1u)) / params.per_sample];
+}
+
+fn write_c(row: u32, quad: u32, x: vec4<f32>) {
+    if inside(row, quad) {
+        c[index(row, quad)] = x;
     }
+}
+
+fn write_hidden(row: u32, quad: u32, x: vec4<f32>) {
+    if inside(row, quad) {
+        store_hidden(index(row, quad), x);
+    }
+}
+
+fn write_saved(row: u32, quad: u32, x: vec4<f32>) {
+    if inside(row, quad) {
+        store_saved(index(row, quad), x);
+    }
+}
+
+#each end ends
+fn four_$end(at: Place, row: u32, sums: ptr<function, Sums>, add: vec4<f32>) {
+#each r four
+    put_$end(row + $ru, at.col, combine_$end(row + $ru, at.col, (*sums)[$r], add));
+#end
 }
 
 @compute @workgroup_size(SUBGROUP)
-fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let at = place(group, lane);
     var sums: Sums;
     product(at, &sums);
+    let add = add_$end(at.col);
     for (var r = 0u; r < ROWS; r += 4u) {
-        put_plain(at, at.row + r, sums[0]);
-        put_plain(at, at.row + r + 1u, sums[1]);
-        put_plain(at, at.row + r + 2u, sums[2]);
-        put_plain(at, at.row + r + 3u, sums[3]);
+        four_$end(at, at.row + r, &sums, add);
         shift(&sums);
     }
 }
+#end
 
 // The first column of tiles holds every column of A once.
 fn put_total(at: Place, total: vec4<f32>) {
     let first = at.row / 4u + at.lane;
     let left = first >= params.left / 4u && first < params.left_end / 4u;
     if at.col == at.lane && at.lane < ROWS / 4u && first < params.m / 4u && !left {
-        totals[at.part * (params.m / 4u) + first] += total;
+        totals[part * (params.m / 4u) + first] += total;
     }
 }
 
+#each end weights
 @compute @workgroup_size(SUBGROUP)
-fn plain_totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn $end_totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let at = place(group, lane);
     var sums: Sums;
     let total = product(at, &sums);
     for (var r = 0u; r < ROWS; r += 4u) {
-        put_plain(at, at.row + r, sums[0]);
-        put_plain(at, at.row + r + 1u, sums[1]);
-        put_plain(at, at.row + r + 2u, sums[2]);
-        put_plain(at, at.row + r + 3u, sums[3]);
+        four_$end(at, at.row + r, &sums, vec4(0.0));
         shift(&sums);
     }
     put_total(at, total);
 }
-
-fn put_accumulate(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        c[index(at, row)] += sum;
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_accumulate(at, at.row + r, sums[0]);
-        put_accumulate(at, at.row + r + 1u, sums[1]);
-        put_accumulate(at, at.row + r + 2u, sums[2]);
-        put_accumulate(at, at.row + r + 3u, sums[3]);
-        shift(&sums);
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn accumulate_totals(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    let total = product(at, &sums);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_accumulate(at, at.row + r, sums[0]);
-        put_accumulate(at, at.row + r + 1u, sums[1]);
-        put_accumulate(at, at.row + r + 2u, sums[2]);
-        put_accumulate(at, at.row + r + 3u, sums[3]);
-        shift(&sums);
-    }
-    put_total(at, total);
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    let add = bias_of(at);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_plain(at, at.row + r, sums[0] + add);
-        put_plain(at, at.row + r + 1u, sums[1] + add);
-        put_plain(at, at.row + r + 2u, sums[2] + add);
-        put_plain(at, at.row + r + 3u, sums[3] + add);
-        shift(&sums);
-    }
-}
-
-fn put_activated(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        store_hidden(index(at, row), gelu(sum));
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    let add = bias_of(at);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_activated(at, at.row + r, sums[0] + add);
-        put_activated(at, at.row + r + 1u, sums[1] + add);
-        put_activated(at, at.row + r + 2u, sums[2] + add);
-        put_activated(at, at.row + r + 3u, sums[3] + add);
-        shift(&sums);
-    }
-}
-
-fn put_activated_saved(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        store_saved(index(at, row), sum);
-        store_hidden(index(at, row), gelu(sum));
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    let add = bias_of(at);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_activated_saved(at, at.row + r, sums[0] + add);
-        put_activated_saved(at, at.row + r + 1u, sums[1] + add);
-        put_activated_saved(at, at.row + r + 2u, sums[2] + add);
-        put_activated_saved(at, at.row + r + 3u, sums[3] + add);
-        shift(&sums);
-    }
-}
-
-fn put_skipped(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        c[index(at, row)] = load_skip(index(at, row)) + sum;
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    let add = bias_of(at);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_skipped(at, at.row + r, sums[0] + add);
-        put_skipped(at, at.row + r + 1u, sums[1] + add);
-        put_skipped(at, at.row + r + 2u, sums[2] + add);
-        put_skipped(at, at.row + r + 3u, sums[3] + add);
-        shift(&sums);
-    }
-}
-
-fn put_skipped_scaled(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        c[index(at, row)] = fma(vec4(scale[(at.part * params.m + row) / params.per_sample]), sum, load_skip(index(at, row)));
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    let add = bias_of(at);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_skipped_scaled(at, at.row + r, sums[0] + add);
-        put_skipped_scaled(at, at.row + r + 1u, sums[1] + add);
-        put_skipped_scaled(at, at.row + r + 2u, sums[2] + add);
-        put_skipped_scaled(at, at.row + r + 3u, sums[3] + add);
-        shift(&sums);
-    }
-}
-
-fn put_activation_gradient(at: Place, row: u32, sum: vec4<f32>) {
-    if inside(at, row) {
-        store_hidden(index(at, row), sum * gelu_derivative(load_before(index(at, row))));
-    }
-}
-
-@compute @workgroup_size(SUBGROUP)
-fn activation_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
-    let at = place(group, lane);
-    var sums: Sums;
-    product(at, &sums);
-    for (var r = 0u; r < ROWS; r += 4u) {
-        put_activation_gradient(at, at.row + r, sums[0]);
-        put_activation_gradient(at, at.row + r + 1u, sums[1]);
-        put_activation_gradient(at, at.row + r + 2u, sums[2]);
-        put_activation_gradient(at, at.row + r + 3u, sums[3]);
-        shift(&sums);
-    }
-}
+#end

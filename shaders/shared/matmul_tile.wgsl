@@ -1,179 +1,147 @@
-// C = A B by tiles in workgroup memory, any size, no optional feature: 64 invocations. One computes rows 4 y + (0 to 3) and
-// columns 4 x + (0 to 3) of its tile, of a tile of 64 also those 32 further down and to the right.
-// What imports this brings TILE (64 or 32) and `multiply`.
+// C = A B by tiles in workgroup memory, no optional feature. An invocation computes blocks of 4 x 4: one or two of rows (`$a`) by one
+// or two of columns (`$b`), half a tile apart. The next slab of K is on its way while this one is multiplied.
+// What imports this brings A, B and C (`matmul_quads` or `matmul_singles`).
 #import matmul_ends
+#import matmul_source
+#list one 0
+#list two 0 1
+#list four 0 1 2 3
 
+const TILE_M: u32 = $m;
+const TILE_N: u32 = $n;
+const LANES: u32 = $lanes;
 const DEPTH: u32 = 16u;
-// vec4 a step of k.
-const WIDTH: u32 = TILE / 4u;
-// Rows an invocation.
-const ROWS: u32 = TILE / 8u;
-// The tile has right halves.
-const WIDE: bool = TILE == 64u;
+// vec4 of a step of k.
+const QUADS_A: u32 = TILE_M / 4u;
+const QUADS_B: u32 = TILE_N / 4u;
+// Invocations down and across the tile.
+const DOWN: u32 = LANES / ACROSS;
+const ACROSS: u32 = $across;
 
-var<workgroup> tile_a: array<vec4<f32>, DEPTH * WIDTH>; // four rows of A at one k
-var<workgroup> tile_b: array<vec4<f32>, DEPTH * WIDTH>; // four columns of B at one k
+var<workgroup> tile_a: array<vec4<f32>, DEPTH * QUADS_A>; // four rows of A at one k
+var<workgroup> tile_b: array<vec4<f32>, DEPTH * QUADS_B>; // four columns of B at one k
 
-struct Sums { left: array<vec4<f32>, ROWS>, right: array<vec4<f32>, ROWS> }
-
-struct Place { row: u32, col: u32 }
-
-fn place(group: vec3<u32>, local: u32) -> Place {
-    return Place(group.x * TILE + local / 8u * 4u, group.y * TILE + local % 8u * 4u);
+struct Sums {
+#each i $a
+#each j $b
+    s$i$j: array<vec4<f32>, 4>, // four rows of four columns
+#end
+#end
 }
 
-// Four neighbours along a matrix side of `size`, at k; zero past the end of k, the last one past the end of the side.
-fn read_a(side: u32, k: u32) -> vec4<f32> {
-    let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.m - 1u));
-    let at = select(i * params.k + min(k, params.k - 1u), i + min(k, params.k - 1u) * params.m, vec4(LAYOUT == 2u));
-    let first = part * params.m * params.k;
-    return select(vec4(0.0), vec4(a[first + at.x], a[first + at.y], a[first + at.z], a[first + at.w]), k < params.k);
+// Place of four rows (or columns) at k. Swizzled by k, so that what is stored along k falls into different banks.
+fn place(k: u32, quad: u32, quads: u32) -> u32 {
+    return k * quads + (quad ^ (k / 4u % 4u * 2u));
 }
 
-fn read_b(side: u32, k: u32) -> vec4<f32> {
-    let i = min(vec4(side) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
-    let at = select(i + min(k, params.k - 1u) * params.n, i * params.k + min(k, params.k - 1u), vec4(LAYOUT == 1u));
-    let first = part * params.k * params.n;
-    return vec4(b[first + at.x], b[first + at.y], b[first + at.z], b[first + at.w]);
+// Invocations in blocks of 8 x 8, so that those of a subgroup share rows and columns.
+fn down(local: u32) -> u32 {
+    return local / 8u % 8u + local / (8u * ACROSS) * 8u;
+}
+
+fn across(local: u32) -> u32 {
+    return local % 8u + local / 64u % (ACROSS / 8u) * 8u;
 }
 
 fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
-    part = group.z;
-    let y = local / 8u;
-    let x = local % 8u;
-    for (var first = 0u; first < params.k; first += DEPTH) {
-        for (var i = 0u; i < DEPTH * WIDTH / 64u; i++) {
-            // Neighbouring invocations read neighbouring numbers: along k where k is the matrix's last dimension.
-            let e = i * 64u + local;
-            let along_k = e % DEPTH * WIDTH + e / DEPTH;
-            let at_a = select(along_k, e, LAYOUT == 2u);
-            let at_b = select(e, along_k, LAYOUT == 1u);
-            tile_a[at_a] = read_a(group.x * TILE + at_a % WIDTH * 4u, first + at_a / WIDTH);
-            tile_b[at_b] = read_b(group.y * TILE + at_b % WIDTH * 4u, first + at_b / WIDTH);
-        }
+    take(group.z);
+    let y = down(local);
+    let x = across(local);
+    let step_a = slab_step(LAYOUT != 2u, params.m);
+    let step_b = slab_step(LAYOUT == 1u, params.n);
+#each r $ra
+    var from_a$r = source(local + $ru * LANES, LAYOUT != 2u, QUADS_A, group.x * TILE_M, params.m);
+    var next_a$r = load_a(from_a$r.at, from_a$r.k);
+    let e_a$r = local + $ru * LANES;
+    let to_a$r = select(place(e_a$r / QUADS_A, e_a$r % QUADS_A, QUADS_A), place(e_a$r % 4u * 4u, e_a$r / 16u, QUADS_A), LAYOUT != 2u);
+#end
+#each r $rb
+    var from_b$r = source(local + $ru * LANES, LAYOUT == 1u, QUADS_B, group.y * TILE_N, params.n);
+    var next_b$r = load_b(from_b$r.at, from_b$r.k);
+    let e_b$r = local + $ru * LANES;
+    let to_b$r = select(place(e_b$r / QUADS_B, e_b$r % QUADS_B, QUADS_B), place(e_b$r % 4u * 4u, e_b$r / 16u, QUADS_B), LAYOUT == 1u);
+#end
+    let lane = local / 4u % 4u;
+    for (var first = k_first; first < k_end; first += DEPTH) {
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k++) {
-            multiply(k, y, x, sums);
+#each r $ra
+        if LAYOUT != 2u {
+#each j four
+            tile_a[to_a$r + $ju * QUADS_A][lane] = next_a$r[$j];
+#end
+        } else {
+            tile_a[to_a$r] = next_a$r;
         }
+#end
+#each r $rb
+        if LAYOUT == 1u {
+#each j four
+            tile_b[to_b$r + $ju * QUADS_B][lane] = next_b$r[$j];
+#end
+        } else {
+            tile_b[to_b$r] = next_b$r;
+        }
+#end
         workgroupBarrier();
-    }
-}
-
-// Row i of an invocation.
-fn row_of(at: Place, i: u32) -> u32 {
-    return at.row + i % 4u + i / 4u * 32u;
-}
-
-@compute @workgroup_size(64)
-fn plain(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    for (var i = 0u; i < ROWS; i++) {
-        put_plain(row_of(at, i), at.col, sums.left[i]);
-        if WIDE {
-            put_plain(row_of(at, i), at.col + 32u, sums.right[i]);
+#each r $ra
+        from_a$r.at += step_a;
+        from_a$r.k += DEPTH;
+        next_a$r = load_a(from_a$r.at, from_a$r.k);
+#end
+#each r $rb
+        from_b$r.at += step_b;
+        from_b$r.k += DEPTH;
+        next_b$r = load_b(from_b$r.at, from_b$r.k);
+#end
+        for (var k = 0u; k < DEPTH; k += 4u) {
+#each i $a
+            let at_a$i = place(k, $iu * DOWN + y, QUADS_A);
+#end
+#each j $b
+            let at_b$j = place(k, $ju * ACROSS + x, QUADS_B);
+#end
+#each u four
+            {
+#each i $a
+                let a$i = tile_a[at_a$i + $uu * QUADS_A];
+#end
+#each j $b
+                let b$j = tile_b[at_b$j + $uu * QUADS_B];
+#end
+#each i $a
+#each j $b
+#each r four
+                (*sums).s$i$j[$r] = fma(vec4(a$i[$r]), b$j, (*sums).s$i$j[$r]);
+#end
+#end
+#end
+            }
+#end
         }
     }
 }
 
-@compute @workgroup_size(64)
-fn accumulate(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
+#each end ends
+@compute @workgroup_size(LANES)
+fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     var sums: Sums;
     product(group, local, &sums);
-    for (var i = 0u; i < ROWS; i++) {
-        put_accumulate(row_of(at, i), at.col, sums.left[i]);
-        if WIDE {
-            put_accumulate(row_of(at, i), at.col + 32u, sums.right[i]);
-        }
-    }
+    let row = group.x * TILE_M + down(local) * 4u;
+    let quad = group.y * QUADS_B + across(local);
+#each j $b
+    let add$j = add_$end(quad + $ju * ACROSS);
+#end
+#each i $a
+#each j $b
+#each r four
+    let x$i$j$r = combine_$end(row + $iu * DOWN * 4u + $ru, quad + $ju * ACROSS, sums.s$i$j[$r], add$j);
+#end
+#end
+#each j $b
+#each r four
+    put_$end(row + $iu * DOWN * 4u + $ru, quad + $ju * ACROSS, x$i$j$r);
+#end
+#end
+#end
 }
-
-@compute @workgroup_size(64)
-fn biased(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    let bias_left = bias_at(at.col);
-    let bias_right = bias_at(at.col + 32u);
-    for (var i = 0u; i < ROWS; i++) {
-        put_plain(row_of(at, i), at.col, sums.left[i] + bias_left);
-        if WIDE {
-            put_plain(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn activated(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    let bias_left = bias_at(at.col);
-    let bias_right = bias_at(at.col + 32u);
-    for (var i = 0u; i < ROWS; i++) {
-        put_activated(row_of(at, i), at.col, sums.left[i] + bias_left);
-        if WIDE {
-            put_activated(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn activated_saved(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    let bias_left = bias_at(at.col);
-    let bias_right = bias_at(at.col + 32u);
-    for (var i = 0u; i < ROWS; i++) {
-        put_activated_saved(row_of(at, i), at.col, sums.left[i] + bias_left);
-        if WIDE {
-            put_activated_saved(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn skipped(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    let bias_left = bias_at(at.col);
-    let bias_right = bias_at(at.col + 32u);
-    for (var i = 0u; i < ROWS; i++) {
-        put_skipped(row_of(at, i), at.col, sums.left[i] + bias_left);
-        if WIDE {
-            put_skipped(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn skipped_scaled(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    let bias_left = bias_at(at.col);
-    let bias_right = bias_at(at.col + 32u);
-    for (var i = 0u; i < ROWS; i++) {
-        put_skipped_scaled(row_of(at, i), at.col, sums.left[i] + bias_left);
-        if WIDE {
-            put_skipped_scaled(row_of(at, i), at.col + 32u, sums.right[i] + bias_right);
-        }
-    }
-}
-
-@compute @workgroup_size(64)
-fn activation_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let at = place(group, local);
-    var sums: Sums;
-    product(group, local, &sums);
-    for (var i = 0u; i < ROWS; i++) {
-        put_activation_gradient(row_of(at, i), at.col, sums.left[i]);
-        if WIDE {
-            put_activation_gradient(row_of(at, i), at.col + 32u, sums.right[i]);
-        }
-    }
-}
+#end

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::choices::Choices;
 use super::compile::{Kernel, PipelineKey};
 use super::error::{Error, Result};
+use super::matrices::{self, Matrices, Operands};
 use super::store::Store;
 use super::tensor::ALIGN_WORDS;
 
@@ -58,6 +59,37 @@ impl AdapterChoice {
     }
 }
 
+/// Who made an adapter: what is fastest untimed depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// AMD.
+    Amd,
+    /// Apple.
+    Apple,
+    /// Intel.
+    Intel,
+    /// NVIDIA.
+    Nvidia,
+    /// Another, or a CPU.
+    Other,
+}
+
+impl Vendor {
+    fn of(info: &wgpu::AdapterInfo) -> Self {
+        match info.vendor {
+            0x1002 => Vendor::Amd,
+            0x106b => Vendor::Apple,
+            0x8086 => Vendor::Intel,
+            0x10de => Vendor::Nvidia,
+            // Metal gives no number.
+            _ if info.name.starts_with("Apple") => Vendor::Apple,
+            _ if info.name.starts_with("AMD") => Vendor::Amd,
+            _ if info.name.starts_with("Intel") => Vendor::Intel,
+            _ => Vendor::Other,
+        }
+    }
+}
+
 /// What an adapter can do, as far as recording depends on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
@@ -69,8 +101,10 @@ pub struct Caps {
     pub subgroup: Option<u32>,
     /// Subgroup operations are there, with 4 lanes at least.
     pub quads: bool,
-    /// Side of the cooperative matrices that multiply f16 and sum f32, where products may round their operands.
-    pub matrices: Option<u32>,
+    /// Cooperative matrices that products may use: of f16 where operands may be rounded, of f32 otherwise.
+    pub matrices: Option<Matrices>,
+    /// Who made the adapter.
+    pub vendor: Vendor,
     /// The adapter is a CPU.
     pub software: bool,
     /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
@@ -89,6 +123,7 @@ impl Caps {
             subgroup: None,
             quads: false,
             matrices: None,
+            vendor: Vendor::Other,
             software: false,
             images: None,
             choices: Arc::default(),
@@ -103,6 +138,11 @@ impl Caps {
     /// The same adapter with operands in buffers.
     pub fn without_images(&self) -> Self {
         Caps { images: None, ..self.clone() }
+    }
+
+    /// Whether products round their operands to f16.
+    pub fn rounds(&self) -> bool {
+        self.matrices.is_some_and(|matrices| matrices.operands == Operands::F16)
     }
 
     /// Invocations that share a row in row-wise kernels: software adapters pay more for a barrier than for a row.
@@ -174,28 +214,6 @@ pub fn list_adapters(choice: &AdapterChoice) -> Result<Vec<String>> {
     Ok(find(choice)?.iter().map(|a| describe(&a.get_info())).collect())
 }
 
-/// Features that f16 operands need.
-const MATRICES: wgpu::Features =
-    wgpu::Features::SHADER_F16.union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX).union(wgpu::Features::SUBGROUP);
-
-/// Side of the adapter's largest cooperative matrices that multiply f16 and sum f32.
-fn matrices(adapter: &wgpu::Adapter) -> Result<u32> {
-    use wgpu::CooperativeScalarType::{F16, F32};
-    let info = adapter.get_info();
-    let fits = |p: &wgpu::CooperativeMatrixProperties| {
-        (p.ab_type, p.cr_type) == (F16, F32) && p.m_size == p.n_size && p.n_size == p.k_size
-    };
-    let sides = adapter.cooperative_matrix_properties().into_iter().filter(fits).map(|p| p.m_size);
-    let side = sides.filter(|side| [8, 16].contains(side)).max();
-    // A kernel's workgroup is one subgroup.
-    let fixed = info.subgroup_min_size == info.subgroup_max_size;
-    side.filter(|_| adapter.features().contains(MATRICES) && fixed).ok_or_else(|| Error::Precision {
-        adapter: info.name.clone(),
-        found: adapter.cooperative_matrix_properties().len(),
-        subgroups: [info.subgroup_min_size, info.subgroup_max_size],
-    })
-}
-
 impl Gpu {
     /// Finds and opens the adapter, with all limits it has.
     ///
@@ -232,14 +250,21 @@ impl Gpu {
             | wgpu::Features::PIPELINE_CACHE
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
-        let matrices = match choice.precision {
-            Precision::F32 => None,
-            Precision::F16 => Some(matrices(adapter)?),
+        let operands = match choice.precision {
+            Precision::F32 => Operands::F32,
+            Precision::F16 => Operands::F16,
         };
-        let half = matrices.map_or(wgpu::Features::empty(), |_| MATRICES);
+        let side = match (matrices::offered(adapter, operands), choice.precision) {
+            (Err(reason), Precision::F16) => return Err(Error::Precision { adapter: info.name.clone(), reason }),
+            // Only Metal's are known to be exact and as fast as it gets.
+            (Ok(side), Precision::F32) => Some(side).filter(|_| info.backend == wgpu::Backend::Metal),
+            (side, _) => side.ok(),
+        };
+        let side = side.filter(|_| choice.kernels != Kernels::Portable);
+        let half = side.map_or(wgpu::Features::empty(), |_| matrices::features(operands));
         let features = adapter.features() & (wanted | half);
         // SAFETY: the one experimental feature is that of the matrices, which only the products' own shaders use.
-        let experimental = matrices.map(|_| unsafe { wgpu::ExperimentalFeatures::enabled() });
+        let experimental = side.map(|_| unsafe { wgpu::ExperimentalFeatures::enabled() });
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("mvd"),
             required_features: features,
@@ -276,10 +301,11 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             subgroup: fixed.then_some(info.subgroup_min_size),
             quads: subgroups && info.subgroup_min_size >= 4,
-            matrices,
+            matrices: None,
+            vendor: Vendor::of(&info),
             software,
             // Textures pay where a buffer read costs far more than a texture read: on software adapters. They hold f32.
-            images: (software && readable && matrices.is_none()).then_some(limits.max_texture_dimension_2d as usize),
+            images: (software && readable && side.is_none()).then_some(limits.max_texture_dimension_2d as usize),
             choices: store
                 .as_ref()
                 .filter(|_| choice.autotune)
@@ -291,7 +317,26 @@ impl Gpu {
             Kernels::Portable => caps.portable(),
         };
         let autotune = choice.autotune && !software;
-        Ok(Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), store, pipelines, autotune, caps })
+        let gpu =
+            Gpu { device, queue, info, limits, lost, kernels: Mutex::default(), store, pipelines, autotune, caps };
+        match side {
+            Some(side) => gpu.with_matrices(operands, side),
+            None => Ok(gpu),
+        }
+    }
+
+    /// The adapter with matrices that it offers. Exact ones are left out if they do not work.
+    fn with_matrices(self, operands: Operands, side: u32) -> Result<Gpu> {
+        let gpu = Arc::new(self);
+        let found = matrices::probe(&gpu, operands, side);
+        // Nothing holds the adapter but this function.
+        let mut gpu = Arc::try_unwrap(gpu).map_err(|_| Error::Lost { reason: "an engine outlived its use".into() })?;
+        match (found, operands) {
+            (Ok(found), _) => gpu.caps.matrices = Some(found),
+            (Err(error), Operands::F16) => return Err(error),
+            (Err(error), Operands::F32) => log::warn!("products go without cooperative matrices: {error}"),
+        }
+        Ok(gpu)
     }
 
     /// What recordings for this adapter may rely on.
@@ -306,7 +351,9 @@ impl Gpu {
 
     /// Name, backend, type and driver in one line.
     pub fn describe(&self) -> String {
-        let matrices = self.caps.matrices.map(|side| format!(", f16 operands in matrices of {side} x {side}"));
+        let matrices = self.caps.matrices.map(|Matrices { operands, side, lanes }| {
+            format!(", {operands:?} operands in matrices of {side} x {side} by {lanes} lanes")
+        });
         describe(&self.info) + &matrices.unwrap_or_default()
     }
 

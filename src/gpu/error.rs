@@ -25,17 +25,14 @@ pub enum Error {
     },
     /// f16 operands were asked for where they cannot be had.
     #[error(
-        "--precision f16 needs cooperative matrices of 8 x 8 or 16 x 16 that multiply f16 and sum f32, f16 in shaders and \
-         subgroups of one size; adapter {adapter} lacks something of it (it has {found} kinds of matrices, subgroups of {} to {} \
-         lanes): leave it at f32", subgroups[0], subgroups[1]
+        "--precision f16 needs cooperative matrices of 8 x 8 or 16 x 16 that multiply f16 and sum f32; adapter {adapter} {reason}: \
+         leave it at f32"
     )]
     Precision {
         /// Adapter name.
         adapter: String,
-        /// Kinds of cooperative matrices it has.
-        found: usize,
-        /// Least and most lanes of a subgroup.
-        subgroups: [u32; 2],
+        /// What it lacks.
+        reason: String,
     },
     /// f16 operands were asked for without the kernels that take them.
     #[error("--precision f16 needs cooperative matrices, which --kernels portable leaves out: leave one of them away")]

@@ -107,7 +107,7 @@ impl Recorder {
     /// A loss's gradient (of one element, at most) as it is to be written. Products that round to f16 want it near 1: the first
     /// loss decides the power of two that all gradients of the recording are scaled by.
     pub fn scaled_gradient(&mut self, gradient: f64) -> f64 {
-        if self.caps.matrices.is_some() && gradient != 0.0 {
+        if self.caps.rounds() && gradient != 0.0 {
             self.loss_scale.get_or_insert_with(|| (-gradient.abs().log2()).floor().exp2());
         }
         gradient * self.loss_scale()
@@ -363,10 +363,11 @@ pub fn grid(groups: usize) -> [u32; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Matrices;
 
     #[test]
     fn gradients_are_scaled_to_what_f16_holds() {
-        let caps = Caps { matrices: Some(16), ..Caps::webgpu_default() };
+        let caps = Caps { matrices: Some(Matrices::KNOWN[0]), ..Caps::webgpu_default() };
         let mut rec = Recorder::new(caps.clone());
         assert_eq!(rec.loss_scale(), 1.0);
         let first = rec.scaled_gradient(3e-6);

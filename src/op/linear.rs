@@ -250,6 +250,7 @@ pub fn cases() -> Vec<Case> {
         stacked(33, 7, 3, 1),
         stacked(70, 20, 12, 1),
         stacked(37, 64, 44, 2),
+        stacked(270, 8, 4, 2),
         two_stacked(2, 5, 7, 9, true),
         two_stacked(1, 33, 20, 36, false),
         two_stacked(3, 15, 64, 128, true),
@@ -261,6 +262,9 @@ pub fn cases() -> Vec<Case> {
         case(70, 36, 260, true),
         case(197, 64, 192, true),
         case(33, 128, 64, false),
+        // Long sums of few terms: K is cut into ranges.
+        case(300, 20, 132, true),
+        case(261, 7, 5, true),
         once(33, 7, 3),
         once(197, 20, 12),
         once(70, 64, 44),

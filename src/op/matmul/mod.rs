@@ -3,8 +3,11 @@
 //! `C (M, N) = A B`, with A stored (M, K) or, transposed, (K, M), and B stored (K, N) or, transposed, (N, K). In a batch, each
 //! tensor holds the matrices, and what else is said of one product, behind each other.
 
+mod kernels;
+
 use super::gelu;
-use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor};
+use crate::gpu::{Dtype, HostNode, Recorder, Tensor, grid};
+use kernels::{Kernel, Reads, SUBGROUP, candidates};
 
 /// How A and B are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,95 +125,27 @@ impl End {
     }
 }
 
-/// The kernels there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// Tiles in workgroup memory, any size, any adapter.
-    Tile,
-    /// Smaller ones.
-    SmallTile,
-    /// Tiles in the registers of a subgroup of 8 lanes, rows read four numbers at a time.
-    Subgroup,
-    /// The same with operands in textures.
-    Image,
-    /// Cooperative matrices of this side, operands rounded to f16.
-    Cooperative(u32),
+/// Names of all kernels, as choices know them.
+pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+    kernels::KERNELS.iter().map(|kernel| kernel.name)
 }
 
-/// Lanes of the subgroups that `matmul_registers.wgsl` is written for.
-const SUBGROUP: usize = 8;
-
-impl Family {
-    fn shader(self) -> &'static str {
-        match self {
-            Family::Tile => "matmul",
-            Family::SmallTile => "matmul_small",
-            Family::Subgroup => "matmul_subgroup",
-            Family::Image => "matmul_image",
-            Family::Cooperative(8) => "matmul_cooperative_8",
-            Family::Cooperative(_) => "matmul_cooperative_16",
-        }
-    }
-
-    /// Whether its tiles are in workgroup memory.
-    fn tiles(self) -> bool {
-        matches!(self, Family::Tile | Family::SmallTile | Family::Cooperative(_))
-    }
-
-    /// Rows and columns of C that a workgroup computes.
-    fn tile(self) -> (usize, usize) {
-        match self {
-            Family::Tile => (64, 64),
-            Family::SmallTile | Family::Cooperative(_) => (32, 32),
-            Family::Subgroup | Family::Image => (32, 4 * SUBGROUP),
-        }
-    }
-}
-
-fn names(families: &[Family]) -> Vec<&'static str> {
-    families.iter().map(|family| family.shader()).collect()
+fn names(kernels: &[&Kernel]) -> Vec<&'static str> {
+    kernels.iter().map(|kernel| kernel.name).collect()
 }
 
 impl Product {
-    fn suits_subgroups(&self, caps: &Caps) -> bool {
-        let read = if self.layout == Layout::TN { self.m } else { self.k };
-        caps.subgroup == Some(SUBGROUP as u32) && self.n.is_multiple_of(4) && read.is_multiple_of(4)
-    }
-
-    /// The kernels that can take it, by what is known beforehand the fastest first.
-    fn candidates(&self, rec: &Recorder) -> Vec<Family> {
-        let images = match self.epilogue {
-            Epilogue::Skip { skip, .. } => rec.suits_image(skip),
-            Epilogue::Gelu { saved, .. } => [self.c].into_iter().chain(saved).all(|t| rec.is_image(t)),
-            Epilogue::GeluGradient(before) => [self.c, before].iter().all(|&t| rec.is_image(t)),
-            Epilogue::Store | Epilogue::Weight { .. } | Epilogue::Bias(_) => true,
-        };
-        let registers = self.suits_subgroups(rec.caps());
-        if let Some(side) = rec.caps().matrices {
-            vec![Family::Cooperative(side), Family::Tile, Family::SmallTile]
-        } else if registers && images && [self.a, self.b].iter().all(|&t| rec.suits_image(t)) {
-            // Operands that are textures already can be read by no other, and elsewhere it is five times as fast.
-            vec![Family::Image]
-        } else if registers && rec.caps().software {
-            vec![Family::Subgroup]
-        } else if registers {
-            vec![Family::Subgroup, Family::Tile, Family::SmallTile]
-        } else {
-            vec![Family::Tile, Family::SmallTile]
-        }
-    }
-
     /// What its kernel depends on.
     fn question(&self, rec: &Recorder) -> String {
         let Product { batch, layout, m, n, k, .. } = *self;
         let batch = if batch > 1 { format!("{batch} x ") } else { String::new() };
-        let precision = if rec.caps().matrices.is_some() { " of f16" } else { "" };
+        let precision = if rec.caps().rounds() { " of f16" } else { "" };
         format!("product {layout:?} {batch}{m}x{k}x{n} {}{precision}", self.epilogue.end().entry())
     }
 
     /// Whether `Epilogue::Weight` can make these column sums on the way.
     pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
-        let (candidates, (from, to)) = (self.candidates(rec), totals.left);
+        let (candidates, (from, to)) = (candidates(self, rec), totals.left);
         let chosen = rec.choice(&self.question(rec), &names(&candidates));
         !candidates[chosen].tiles() && from.is_multiple_of(4) && to.is_multiple_of(4)
     }
@@ -304,11 +239,12 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
         Epilogue::Skip { scale: Some(scale), .. } => p.batch * p.m / rec.len(scale),
         _ => p.m,
     };
-    let candidates = p.candidates(rec);
+    let candidates = candidates(&p, rec);
     let end = p.epilogue.end();
     let time = move |rec: &mut Recorder| alone(rec, p.layout, [p.batch, p.m, p.k, p.n], end);
-    let family = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
-    let [a, b] = if family == Family::Image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
+    let kernel = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
+    let by_image = kernel.reads == Reads::Images;
+    let [a, b] = if by_image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
     let read = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(read.iter().map(|(_, t)| *t)).collect();
     let beside = p.epilogue.outputs();
@@ -316,22 +252,43 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     let flops = (2.0 * p.k as f64 + p.epilogue.flops()) * (p.batch * p.m * p.n) as f64;
     let bound = match p.epilogue {
         // From a texture, as the operands are; layer norm has mostly made one of it.
-        Epilogue::Skip { bias, skip, scale } if family == Family::Image => {
+        Epilogue::Skip { bias, skip, scale } if by_image => {
             Epilogue::Skip { bias, skip: rec.image(skip), scale }.inputs()
         }
         _ => read,
     };
+    let (splits, depth) = kernel.ranges(&p);
+    let parts = (splits > 1).then(|| rec.transient("sums of ranges of K", &[p.batch * splits, p.m, p.n]));
     rec.node(name, &inputs, &outputs, flops, move |h| twin(h, &p, per_sample));
-    let c = match p.epilogue {
-        Epilogue::Gelu { .. } | Epilogue::GeluGradient(_) if !family.tiles() => "hidden",
-        _ if rec.is_image(p.c) => panic!("{name}: {} is an image", rec.name(p.c)),
-        _ => "c",
+    let hidden = matches!(p.epilogue, Epilogue::Gelu { .. } | Epilogue::GeluGradient(_)) && !kernel.tiles();
+    assert!(hidden || !rec.is_image(p.c), "{name}: {} is an image", rec.name(p.c));
+    let c = if hidden { "hidden" } else { "c" };
+    let mut beside: Vec<(&str, Tensor)> = bound.into_iter().chain(beside).chain([(c, p.c)]).collect();
+    let (entry, layout) = (p.epilogue.entry(), p.layout as u32);
+    // The epilogue belongs to the last dispatch.
+    let (first, ends) = match parts {
+        Some(parts) => ("plain", std::mem::replace(&mut beside, vec![("c", parts)])),
+        None => (entry, vec![]),
     };
-    let lanes = rec.caps().subgroup.unwrap_or(1);
-    let dispatch = rec.dispatch(family.shader(), p.epilogue.entry()).bind("a", a).bind("b", b).bind(c, p.c);
-    let dispatch = bound.into_iter().chain(beside).fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
-    let dispatch = if matches!(family, Family::Cooperative(_)) { dispatch.constant("LANES", lanes) } else { dispatch };
-    finish(dispatch, &p, family, per_sample);
+    let dispatch = rec.dispatch(kernel.shader, first).bind("a", a).bind("b", b).constant("LAYOUT", layout);
+    let dispatch = beside.into_iter().fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
+    let dispatch = dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).u32("per_sample", per_sample);
+    let dispatch = match p.epilogue {
+        _ if kernel.tiles() => dispatch.u32("splits", splits).u32("depth", depth),
+        Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } => {
+            dispatch.u32("left", from).u32("left_end", to)
+        }
+        _ => dispatch,
+    };
+    let (rows, columns) = kernel.tile;
+    dispatch.groups([p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, (p.batch * splits) as u32]);
+    if let Some(parts) = parts {
+        let dispatch = rec.dispatch(kernel.sum(), entry).bind("a", parts).constant("LAYOUT", layout);
+        let dispatch = ends.into_iter().fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
+        let dispatch = dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).u32("per_sample", per_sample);
+        let dispatch = dispatch.u32("splits", splits).u32("depth", depth).u32("batch", p.batch);
+        dispatch.groups(grid((p.batch * p.m * p.n.div_ceil(4)).div_ceil(64)));
+    }
 }
 
 /// Records `batch` products of inputs, C (`m`, `n`) of `k` terms, to be timed.
@@ -360,24 +317,6 @@ pub fn alone(rec: &mut Recorder, layout: Layout, [batch, m, k, n]: [usize; 4], e
         End::GeluGradient => Epilogue::GeluGradient(operand(rec, "before".to_owned(), &shape, &[])),
     };
     record(rec, "product", Product { batch, a, b, c, layout, m, n, k, epilogue });
-}
-
-/// Ends a dispatch with the product's sizes and grid.
-fn finish(dispatch: DispatchBuilder<'_>, p: &Product, family: Family, per_sample: usize) {
-    let (rows, columns) = family.tile();
-    let dispatch = match p.epilogue {
-        Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } => {
-            dispatch.u32("left", from).u32("left_end", to)
-        }
-        _ => dispatch,
-    };
-    dispatch
-        .u32("m", p.m)
-        .u32("n", p.n)
-        .u32("k", p.k)
-        .u32("per_sample", per_sample)
-        .constant("LAYOUT", p.layout as u32)
-        .groups([p.m.div_ceil(rows) as u32, p.n.div_ceil(columns) as u32, p.batch as u32]);
 }
 
 fn twin(h: &mut HostNode<'_>, p: &Product, per_sample: usize) {
