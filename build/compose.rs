@@ -137,7 +137,8 @@ impl Composer<'_> {
         let mut parts = text.split('$');
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let fits = self.keys.iter().filter(|(key, _)| part.starts_with(key.as_str())).max_by_key(|(key, _)| key.len());
+            let fits =
+                self.keys.iter().filter(|(key, _)| part.starts_with(key.as_str())).max_by_key(|(key, _)| key.len());
             let (key, value) = fits.ok_or_else(|| at(line, &format!("nothing stands for `${part}`")))?;
             out += value;
             out += &part[key.len()..];
