@@ -8,25 +8,27 @@ struct Params { len: u32, factor: f32, term: f32 }
 
 // Fused multiply-adds of four numbers each in an invocation: 6 chains, 8 a round.
 const ROUNDS: u32 = 512u;
+// Written out: an array that a driver does not keep in registers would be measured instead.
+#list chains 0 1 2 3 4 5
+#list turns 0 1 2 3 4 5 6 7
 
 @compute @workgroup_size(64)
 fn multiply_add(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let at = linear_group(group, groups) * 64u + lane;
     let b = vec4(params.factor);
     let c = vec4(params.term);
-    var s: array<vec4<f32>, 6>;
-    for (var i = 0u; i < 6u; i++) {
-        s[i] = vec4(f32(i));
-    }
+#each I chains
+    var s$I = vec4(f32($I));
+#end
     for (var round = 0u; round < ROUNDS; round++) {
-        for (var turn = 0u; turn < 8u; turn++) {
-            for (var i = 0u; i < 6u; i++) {
-                s[i] = fma(s[i], b, c);
-            }
-        }
+#each TURN turns
+#each I chains
+        s$I = fma(s$I, b, c);
+#end
+#end
     }
     if at < params.len {
-        y[at] = s[0] + s[1] + s[2] + s[3] + s[4] + s[5];
+        y[at] = s0 + s1 + s2 + s3 + s4 + s5;
     }
 }
 

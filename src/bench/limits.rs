@@ -11,9 +11,11 @@ use crate::gpu::{Dtype, Gpu, Phase, Recorder, StepValues, grid};
 /// What an adapter can do at most.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Limits {
-    /// Fused multiply-adds in registers, in GFLOP/s (two a multiply-add).
+    /// Fused multiply-adds of f32 in registers, in GFLOP/s (two per multiply-add).
     pub gflops: f64,
-    /// Reading and writing long buffers, in GB/s of both together.
+    /// The same of f16 operands with f32 sums in cooperative matrices, where matrix products use them.
+    pub matrix_gflops: Option<f64>,
+    /// Reading and writing buffers that are larger than the adapter's caches, in GB/s of both together.
     pub copy_gbs: f64,
     /// One more small dispatch, in microseconds.
     pub dispatch_us: f64,
@@ -24,8 +26,8 @@ const MULTIPLY_ADDS: usize = 512 * 8 * 6;
 /// Times that each is measured.
 const RUNS: usize = 5;
 
-/// The limit of multiply-adds alone: measured again beside each operation, since clocks and neighbours change.
-pub(super) fn gflops(gpu: &Arc<Gpu>) -> Result<f64, Error> {
+/// The limit of f32 multiply-adds in GFLOP/s: measured again beside each operation, since clocks and neighbours change.
+pub(super) fn multiply_adds(gpu: &Arc<Gpu>) -> Result<f64, Error> {
     let software = gpu.caps().software;
     let len: usize = if software { 1 << 12 } else { 1 << 20 };
     let mut rec = Recorder::new(gpu.caps().clone());
@@ -43,6 +45,26 @@ pub(super) fn gflops(gpu: &Arc<Gpu>) -> Result<f64, Error> {
 const FACTOR: f32 = 0.999;
 const TERM: f32 = 0.001;
 
+/// Products of two cooperative matrices in a workgroup of `limit_cooperative.wgsl`.
+const MATRIX_PRODUCTS: usize = 1024 * 8;
+
+/// The limit of f16 multiply-adds with f32 sums in GFLOP/s, in cooperative matrices of side 8 or 16.
+pub(super) fn matrix_multiply_adds(gpu: &Arc<Gpu>, side: u32) -> Result<f64, Error> {
+    let workgroups = if gpu.caps().software { 1 << 4 } else { 1 << 14 };
+    let side_len = side as usize;
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let y = rec.transient("sums", &[STORED, 8, side_len * side_len]);
+    let flops = 2.0 * (workgroups * MATRIX_PRODUCTS * side_len.pow(3)) as f64;
+    // The operands are such that the terms of each sum cancel, however many subgroups share the work.
+    rec.node("matrix_multiply_add", &[], &[y], flops, |h| h.outputs[0].fill(0.0));
+    let shader = if side == 8 { "limit_cooperative_8" } else { "limit_cooperative_16" };
+    rec.dispatch(shader, "multiply_add").bind("y", y).u32("stored", STORED).groups(grid(workgroups));
+    Ok(flops / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9)
+}
+
+/// Workgroups whose sums have a place of their own; the others share them.
+const STORED: usize = 16;
+
 fn copy(rec: &mut Recorder, len: usize) {
     let x = rec.input("x", &[len, 4], Dtype::F32);
     let y = rec.transient("y", &[len, 4]);
@@ -50,9 +72,11 @@ fn copy(rec: &mut Recorder, len: usize) {
     rec.dispatch("limit", "copy").bind("x", x).bind("y", y).u32("len", len).groups(grid(len.div_ceil(64)));
 }
 
-/// Measures all three.
+/// Measures all of them.
 pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
-    let len: usize = if gpu.caps().software { 1 << 20 } else { 1 << 22 };
+    // On GPUs 512 MiB each: the largest of their caches hold 256 MiB.
+    let most = gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 16;
+    let len = if gpu.caps().software { 1 << 20 } else { most.min(1 << 25) };
     let mut rec = Recorder::new(gpu.caps().clone());
     copy(&mut rec, len);
     let copy_gbs = 32.0 * len as f64 / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9;
@@ -68,5 +92,6 @@ pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
         Ok(clock.elapsed().as_secs_f64())
     });
     let dispatch_us = median(walls.collect::<Result<Vec<_>, Error>>()?) / DISPATCHES as f64 * 1e6;
-    Ok(Limits { gflops: gflops(gpu)?, copy_gbs, dispatch_us })
+    let matrix_gflops = gpu.caps().matrices.map(|side| matrix_multiply_adds(gpu, side)).transpose()?;
+    Ok(Limits { gflops: multiply_adds(gpu)?, matrix_gflops, copy_gbs, dispatch_us })
 }

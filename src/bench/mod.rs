@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::gpu::{self, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{self, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, tune};
 use crate::weights;
 
 pub use limits::Limits;
 pub use operations::{Operation, operations};
 pub use scaling::{Point, scaling};
-pub use steps::{Share, Step, Workload, workloads};
+pub use steps::{Batch, Share, Step, Workload, workloads};
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,19 @@ pub struct Report {
 /// What the engine reports.
 pub fn limits(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
     limits::measure(gpu)
+}
+
+/// What `record` records, with kernels chosen by timing where the adapter's are, as training does it.
+fn recorded<T>(gpu: &Arc<Gpu>, record: impl Fn(&mut Recorder) -> Result<T, Error>) -> Result<(Recorder, T), Error> {
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let mut recorded = record(&mut rec)?;
+    if gpu.autotunes()
+        && let Some(caps) = tune(gpu, &rec, |_, _, _, _| {})?
+    {
+        rec = Recorder::new(caps);
+        recorded = record(&mut rec)?;
+    }
+    Ok((rec, recorded))
 }
 
 /// A recorded plan, compiled and run once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Error, limits, warm};
+use super::{Error, limits, recorded, warm};
 use crate::gpu::{Dtype, Gpu, Phase, Recorder, Tensor};
 use crate::op::attention;
 use crate::op::layer_norm::{self, EPS, Norm};
@@ -21,7 +21,8 @@ pub struct Operation {
     pub ms: f64,
     /// Its FLOPs over its time, in GFLOP/s; 0 where it is bound by memory.
     pub gflops: f64,
-    /// The same as a share of the limit that was measured beside it.
+    /// The same as a share of the limit that was measured beside it: for matrix products of f16 operands that of cooperative
+    /// matrices, for all else that of f32 multiply-adds.
     pub of_limit: f64,
     /// Bytes it must read and write over its time, in GB/s.
     pub gbs: f64,
@@ -60,11 +61,11 @@ fn product(layout: Layout, m: usize, k: usize, n: usize, end: End) -> Candidate 
     }
 }
 
-fn attention(tokens: usize, heads: usize, size: usize, backward: bool) -> Candidate {
+fn attention([batch, tokens, heads, size]: [usize; 4], backward: bool) -> Candidate {
     let width = heads * size;
-    let forward = 4.0 * (heads * tokens * tokens * size) as f64;
+    let forward = 4.0 * (batch * heads * tokens * tokens * size) as f64;
     let record = move |rec: &mut Recorder| {
-        let qkv = input(rec, "qkv", &[1, tokens, 3 * width]);
+        let qkv = input(rec, "qkv", &[batch, tokens, 3 * width]);
         if !backward {
             attention::forward(rec, qkv, heads);
             return;
@@ -72,17 +73,17 @@ fn attention(tokens: usize, heads: usize, size: usize, backward: bool) -> Candid
         rec.require_grad(qkv);
         let y = attention::forward(rec, qkv, heads);
         rec.forget_nodes();
-        let dy = input(rec, "dy", &[1, tokens, width]);
+        let dy = input(rec, "dy", &[batch, tokens, width]);
         rec.add_grad(y, dy);
         rec.backward();
     };
     Candidate {
         name: format!(
-            "attention {} {tokens} tokens, {heads} heads of {size}",
+            "attention {} {batch} x {tokens} tokens, {heads} heads of {size}",
             if backward { "backward" } else { "forward" }
         ),
         flops: if backward { 2.5 * forward } else { forward },
-        bytes: 4.0 * (tokens * width) as f64 * if backward { 9.0 } else { 4.0 },
+        bytes: 4.0 * (batch * tokens * width) as f64 * if backward { 9.0 } else { 4.0 },
         record: Box::new(record),
     }
 }
@@ -97,34 +98,41 @@ fn layer_norm(rows: usize, channels: usize) -> Candidate {
     Candidate { name: format!("layer norm {rows}x{channels}"), flops: 0.0, bytes, record: Box::new(record) }
 }
 
-/// Everything that is measured: products of ViT-S and ViT-B at 1568, 160 and 256 tokens in three layouts, attention
-/// both ways, layer norm.
-fn candidates() -> Vec<Candidate> {
+/// Everything that is measured, at 224 pixels and 16 frames (1568 tokens, 160 of them visible), one clip on a software adapter,
+/// else 8: matrix products of ViT-S and ViT-B in three layouts, attention of student, decoders and teachers, layer norm.
+fn candidates(software: bool) -> Vec<Candidate> {
+    let batch = if software { 1 } else { 8 };
     let mut all = Vec::new();
-    for (dim, tokens) in [(384, 160), (384, 256), (384, 1568), (768, 160), (768, 256), (768, 1568)] {
+    for (dim, rows) in [(384, 160), (384, 1568), (768, 160), (768, 1568)] {
+        let rows = batch * rows;
         for (k, n) in [(dim, 3 * dim), (dim, 4 * dim), (4 * dim, dim)] {
-            all.push(product(Layout::NT, tokens, k, n, End::Store));
-            all.push(product(Layout::NN, tokens, n, k, End::Store));
-            all.push(product(Layout::TN, n, tokens, k, End::Store));
+            all.push(product(Layout::NT, rows, k, n, End::Store));
+        }
+        all.push(product(Layout::NN, rows, 4 * dim, dim, End::Store));
+        for n in [dim, 4 * dim] {
+            all.push(product(Layout::TN, n, rows, dim, End::Store));
         }
     }
-    all.push(product(Layout::NT, 1568, 384, 1536, End::Gelu { saved: true }));
-    all.push(product(Layout::NT, 1568, 1536, 384, End::Skip { scaled: false }));
-    all.push(product(Layout::NN, 1568, 384, 1536, End::GeluGradient));
-    for tokens in [160, 256, 1568] {
-        all.extend([false, true].map(|backward| attention(tokens, 6, 64, backward)));
+    let rows = batch * 1568;
+    all.push(product(Layout::NT, rows, 384, 1536, End::Gelu { saved: true }));
+    all.push(product(Layout::NT, rows, 1536, 384, End::Skip { scaled: false }));
+    all.push(product(Layout::NN, rows, 384, 1536, End::GeluGradient));
+    for (tokens, heads) in [(160, 6), (1568, 6)] {
+        all.extend([false, true].map(|backward| attention([batch, tokens, heads, 64], backward)));
     }
-    all.extend([layer_norm(1568, 384), layer_norm(1568, 768)]);
+    all.push(attention([8 * batch, 197, 12, 64], false));
+    all.push(attention([batch, 1568, 12, 64], false));
+    all.extend([layer_norm(rows, 384), layer_norm(rows, 768)]);
     all
 }
 
-/// Measures those whose name holds `filter`, telling `done` of each.
+/// Measures those whose name holds `filter`, telling `done` of each; kernels are chosen by timing first where the adapter's are.
 ///
 /// # Errors
 /// What the engine reports.
 pub fn operations(gpu: &Arc<Gpu>, filter: &str, mut done: impl FnMut(&Operation)) -> Result<Vec<Operation>, Error> {
     let mut all = Vec::new();
-    for candidate in candidates().into_iter().filter(|c| c.name.contains(filter)) {
+    for candidate in candidates(gpu.caps().software).into_iter().filter(|c| c.name.contains(filter)) {
         let operation = measure(gpu, &candidate)?;
         done(&operation);
         all.push(operation);
@@ -133,10 +141,15 @@ pub fn operations(gpu: &Arc<Gpu>, filter: &str, mut done: impl FnMut(&Operation)
 }
 
 fn measure(gpu: &Arc<Gpu>, candidate: &Candidate) -> Result<Operation, Error> {
-    let mut rec = Recorder::new(gpu.caps().clone());
-    (candidate.record)(&mut rec);
+    let (rec, ()) = recorded(gpu, |rec| {
+        (candidate.record)(rec);
+        Ok(())
+    })?;
     let kernel = rec.last_kernel().unwrap_or_default().to_owned();
-    let limit = limits::gflops(gpu)?;
+    let limit = match gpu.caps().matrices {
+        Some(side) if candidate.name.starts_with("product") => limits::matrix_multiply_adds(gpu, side)?,
+        _ => limits::multiply_adds(gpu)?,
+    };
     let seconds = warm(gpu, rec)?.seconds(Phase::Micro, 5)?;
     let gflops = candidate.flops / seconds / 1e9;
     Ok(Operation {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::bench::BatchArgs;
 use super::{AdapterArgs, Failure, report};
 use crate::bench::workloads;
 use crate::gpu::store::{self, Measured};
@@ -11,9 +12,11 @@ use crate::gpu::{Recorder, tune};
 
 #[derive(Args)]
 pub(super) struct AutotuneArgs {
-    /// Only steps whose name holds this: bench-tiny, demo or small-from-base.
+    /// Only steps whose name holds this: bench-tiny, demo, small-from-base or base-from-base.
     #[arg(long, default_value = "")]
     only: String,
+    #[command(flatten)]
+    batch: BatchArgs,
     /// Print what was found before, on every adapter.
     #[arg(long, conflicts_with = "clear")]
     list: bool,
@@ -48,6 +51,7 @@ pub(super) fn run(args: &AutotuneArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    let batch = args.batch.batch()?;
     let gpu = args.gpu.open()?;
     println!("on {}", gpu.describe());
     let chosen: Vec<_> = workloads().into_iter().filter(|w| w.name.contains(&args.only)).collect();
@@ -55,8 +59,8 @@ pub(super) fn run(args: &AutotuneArgs) -> Result<(), Failure> {
         return Err(format!("--only {}: no step has that in its name", args.only).into());
     }
     let mut rec = Recorder::new(gpu.caps().clone());
-    for workload in &chosen {
-        workload.record(&mut rec)?;
+    for workload in chosen {
+        workload.with_batch(batch, gpu.caps())?.record(&mut rec)?;
     }
     let bar = report::bar(0, "operations");
     let tuned = tune(&gpu, &rec, |question, measured, done, of| {

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::bench_data::{self, BenchDataArgs};
 use super::bench_scaling::{self, BenchScalingArgs};
 use super::{AdapterArgs, Failure};
-use crate::bench::{self, Operation, Report, Step};
+use crate::bench::{self, Batch, Operation, Report, Step};
 
 #[derive(Subcommand)]
 enum Other {
@@ -23,6 +23,11 @@ pub(super) struct BenchArgs {
     /// Only operations and steps whose name holds this, e.g. `product NT`, `attention` or `bench-tiny`.
     #[arg(long, default_value = "")]
     only: String,
+    /// Leave whole steps out.
+    #[arg(long)]
+    no_steps: bool,
+    #[command(flatten)]
+    batch: BatchArgs,
     /// How often a whole step is timed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -36,12 +41,49 @@ pub(super) struct BenchArgs {
     gpu: AdapterArgs,
 }
 
+/// How many clips the steps have.
+#[derive(Args)]
+pub(super) struct BatchArgs {
+    /// Clips of a whole step: a number, or `auto` for the largest power of two whose plan fits into --memory, 8 without it
+    /// [default: 8 for bench-tiny and demo, else 1].
+    #[arg(long, value_name = "CLIPS|auto", value_parser = batch)]
+    batch: Option<Option<usize>>,
+    /// Memory in GiB that `--batch auto` may plan for: adapters do not tell theirs.
+    #[arg(long, value_name = "GIB", requires = "batch")]
+    memory: Option<f64>,
+}
+
+/// None stands for `auto`.
+fn batch(text: &str) -> Result<Option<usize>, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(None),
+        (_, Ok(clips @ 1..)) => Ok(Some(clips)),
+        _ => Err("expected a number of clips, 1 at least, or auto".to_owned()),
+    }
+}
+
+impl BatchArgs {
+    pub(super) fn batch(&self) -> Result<Batch, Failure> {
+        match (self.batch, self.memory) {
+            (None, _) => Ok(Batch::Own),
+            (Some(Some(clips)), None) => Ok(Batch::Clips(clips)),
+            (Some(Some(clips)), Some(_)) => {
+                Err(format!("--memory: expected with --batch auto alone, got --batch {clips}").into())
+            }
+            (Some(None), None) => Ok(Batch::Clips(8)),
+            (Some(None), Some(gib)) if gib > 0.0 => Ok(Batch::Within((gib * f64::from(1 << 30)) as u64)),
+            (Some(None), Some(gib)) => Err(format!("--memory: expected GiB over 0, got {gib}").into()),
+        }
+    }
+}
+
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     match &args.other {
         Some(Other::Data(args)) => return bench_data::run(args),
         Some(Other::Scaling(args)) => return bench_scaling::run(args),
         None => {}
     }
+    let batch = args.batch.batch()?;
     let gpu = args.gpu.open()?;
     let limits = bench::limits(&gpu)?;
     let adapter = gpu.describe();
@@ -51,15 +93,16 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
     };
     say(format!("on {adapter}"));
+    let matrices = limits.matrix_gflops.map(|gflops| format!(", {gflops:.1} of f16 in matrices")).unwrap_or_default();
     say(format!(
-        "limits: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s copied, {:.1} us a dispatch",
+        "limits: {:.1} GFLOP/s of multiply-adds{matrices}, {:.1} GB/s copied, {:.1} us a dispatch",
         limits.gflops, limits.copy_gbs, limits.dispatch_us
     ));
     say(format!("{:<48}{:<22}{:>10}{:>10}{:>9}{:>8}", "operation", "kernel", "ms", "GFLOP/s", "of limit", "GB/s"));
     let operations = bench::operations(&gpu, &args.only, |o| say(row(o)))?;
     let mut steps = Vec::new();
-    for workload in bench::workloads().into_iter().filter(|w| w.name.contains(&args.only)) {
-        let step = workload.measure(&gpu, args.runs as usize)?;
+    for workload in bench::workloads().into_iter().filter(|w| !args.no_steps && w.name.contains(&args.only)) {
+        let step = workload.with_batch(batch, gpu.caps())?.measure(&gpu, args.runs as usize)?;
         say(table(&step, args.each));
         steps.push(step);
     }
@@ -82,10 +125,14 @@ fn row(o: &Operation) -> String {
 
 fn table(step: &Step, each: bool) -> String {
     let mut text = format!(
-        "step {}: {:.3} s (fastest {:.3}), {:.1} GFLOP ({:.1} GFLOP/s), {} dispatches, {:.1} % outside kernels, {:.0} MiB, first step after {:.1} s",
+        "step {}, {} clips: {:.4} s (fastest {:.4}, queued {:.4} of which the host {:.4}), {:.1} clips/s, {:.1} GFLOP ({:.1} GFLOP/s), {} dispatches, {:.1} % outside kernels, {:.0} MiB, first step after {:.1} s",
         step.name,
+        step.batch,
         step.seconds,
         step.fastest,
+        step.queued,
+        step.host,
+        step.clips_per_second,
         step.gflop,
         step.gflops,
         step.dispatches,

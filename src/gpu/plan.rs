@@ -58,6 +58,12 @@ impl Plan {
         start..self.nodes.partition_point(|n| n.phase <= phase)
     }
 
+    /// Bytes of the largest tensor that a dispatch binds.
+    pub fn largest_binding(&self) -> u64 {
+        let bound = self.nodes.iter().flat_map(Node::bound).map(|t| self.info(t));
+        bound.filter(|info| info.home != Home::Image).map(|info| info.bytes() as u64).max().unwrap_or(0)
+    }
+
     /// What the plan costs, by part.
     pub fn summary(&self) -> PlanSummary {
         let mut summary = PlanSummary { planned: self.slots.total_bytes(), ..PlanSummary::default() };
