@@ -45,6 +45,11 @@ pub(super) fn multiply_adds(gpu: &Arc<Gpu>) -> Result<f64, Error> {
 const FACTOR: f32 = 0.999;
 const TERM: f32 = 0.001;
 
+/// Side of the matrices in which products multiply operands rounded to f16.
+pub(super) fn rounded(gpu: &Gpu) -> Option<u32> {
+    gpu.caps().matrices.filter(|_| gpu.caps().rounds()).map(|matrices| matrices.side)
+}
+
 /// Products of two cooperative matrices in a workgroup of `limit_cooperative.wgsl`.
 const MATRIX_PRODUCTS: usize = 1024 * 8;
 
@@ -92,6 +97,6 @@ pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
         Ok(clock.elapsed().as_secs_f64())
     });
     let dispatch_us = median(walls.collect::<Result<Vec<_>, Error>>()?) / DISPATCHES as f64 * 1e6;
-    let matrix_gflops = gpu.caps().matrices.map(|side| matrix_multiply_adds(gpu, side)).transpose()?;
+    let matrix_gflops = rounded(gpu).map(|side| matrix_multiply_adds(gpu, side)).transpose()?;
     Ok(Limits { gflops: multiply_adds(gpu)?, matrix_gflops, copy_gbs, dispatch_us })
 }

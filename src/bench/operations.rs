@@ -146,7 +146,7 @@ fn measure(gpu: &Arc<Gpu>, candidate: &Candidate) -> Result<Operation, Error> {
         Ok(())
     })?;
     let kernel = rec.last_kernel().unwrap_or_default().to_owned();
-    let limit = match gpu.caps().matrices {
+    let limit = match limits::rounded(gpu) {
         Some(side) if candidate.name.starts_with("product") => limits::matrix_multiply_adds(gpu, side)?,
         _ => limits::multiply_adds(gpu)?,
     };
