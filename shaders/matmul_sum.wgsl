@@ -1,5 +1,5 @@
 // The second pass of a matrix product whose K was cut into ranges: adds the sums of the ranges, in order, and applies the epilogue.
-#shader matmul_sum access=quads
+#shader matmul_sum access=quads operand=f32 unit=4
 #shader matmul_any_sum access=singles
 #import index
 #import matmul_$access

@@ -23,12 +23,10 @@ const SUB_M: u32 = $miu * SIDE;
 const SUB_N: u32 = $nju * SIDE;
 const TILE_M: u32 = $wmu * SUB_M;
 const TILE_N: u32 = $wnu * SUB_N;
-// Rows of workgroup memory are apart by more than a power of two, so that columns do not fall into one bank.
+// An operand whose rows run along K lies in workgroup memory as (side, K), another as (K, side). Its rows are apart by more than a power of two, so that columns do not fall into one bank.
 const PAD: u32 = 8u;
 const ALONG: u32 = DEPTH + PAD;
-// An operand whose rows run along K lies as (side, K), another as (K, side).
-var<workgroup> tile_a: array<$element, TILE_M * ALONG>;
-var<workgroup> tile_b: array<$element, TILE_N * ALONG>;
+#import matmul_cells_$cells
 var<workgroup> patches: array<f32, $wmu * $wnu * SIDE * SIDE>;
 
 struct Sums {
@@ -39,9 +37,10 @@ struct Sums {
 #end
 }
 
-// Where four numbers of a slab go.
+// Where a group of a slab goes.
 fn place(e: u32, along_k: bool, tile: u32) -> u32 {
-    return select(e / (tile / 4u) * (tile + PAD) + e % (tile / 4u) * 4u, e / (DEPTH / 4u) * ALONG + e % (DEPTH / 4u) * 4u, along_k);
+    let across = e / (tile / GROUP) * (tile + PAD) + e % (tile / GROUP) * GROUP;
+    return select(across, e / (DEPTH / GROUP) * ALONG + e % (DEPTH / GROUP) * GROUP, along_k);
 }
 
 fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums>) {
@@ -49,13 +48,13 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
     let step_a = slab_step(LAYOUT != 2u, params.m);
     let step_b = slab_step(LAYOUT == 1u, params.n);
 #each r $ra
-    var from_a$r = source(local + $ru * THREADS, LAYOUT != 2u, TILE_M / 4u, group.x * TILE_M, params.m);
-    var next_a$r = vec4<$element>(load_a(from_a$r.at, from_a$r.k));
+    var from_a$r = source(local + $ru * THREADS, LAYOUT != 2u, TILE_M, group.x * TILE_M, params.m);
+    var next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
     let to_a$r = place(local + $ru * THREADS, LAYOUT != 2u, TILE_M);
 #end
 #each r $rb
-    var from_b$r = source(local + $ru * THREADS, LAYOUT == 1u, TILE_N / 4u, group.y * TILE_N, params.n);
-    var next_b$r = vec4<$element>(load_b(from_b$r.at, from_b$r.k));
+    var from_b$r = source(local + $ru * THREADS, LAYOUT == 1u, TILE_N, group.y * TILE_N, params.n);
+    var next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
     let to_b$r = place(local + $ru * THREADS, LAYOUT == 1u, TILE_N);
 #end
     let row = subgroup / $wnu * SUB_M;
@@ -63,42 +62,38 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
     for (var first = k_first; first < k_end; first += DEPTH) {
         workgroupBarrier();
 #each r $ra
-#each j four
-        tile_a[to_a$r + $ju] = next_a$r[$j];
-#end
+        keep_a(to_a$r, next_a$r);
 #end
 #each r $rb
-#each j four
-        tile_b[to_b$r + $ju] = next_b$r[$j];
-#end
+        keep_b(to_b$r, next_b$r);
 #end
         workgroupBarrier();
 #each r $ra
         from_a$r.at += step_a;
         from_a$r.k += DEPTH;
-        next_a$r = vec4<$element>(load_a(from_a$r.at, from_a$r.k));
+        next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
 #end
 #each r $rb
         from_b$r.at += step_b;
         from_b$r.k += DEPTH;
-        next_b$r = vec4<$element>(load_b(from_b$r.at, from_b$r.k));
+        next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
 #end
         for (var k = 0u; k < DEPTH; k += SIDE) {
 #each i $mis
             var a$i: Left;
             if LAYOUT == 2u {
-                a$i = coopLoad<Left>(&tile_a[k * (TILE_M + PAD) + row + $iu * SIDE], TILE_M + PAD);
+                a$i = coopLoad<Left>(&tile_a[(k * (TILE_M + PAD) + row + $iu * SIDE) / CELL], (TILE_M + PAD) / CELL);
             } else {
-                a$i = coopLoadT<Left>(&tile_a[(row + $iu * SIDE) * ALONG + k], ALONG);
+                a$i = coopLoadT<Left>(&tile_a[((row + $iu * SIDE) * ALONG + k) / CELL], ALONG / CELL);
             }
 #end
 #each j $njs
             {
                 var b: Right;
                 if LAYOUT == 1u {
-                    b = coopLoad<Right>(&tile_b[(col + $ju * SIDE) * ALONG + k], ALONG);
+                    b = coopLoad<Right>(&tile_b[((col + $ju * SIDE) * ALONG + k) / CELL], ALONG / CELL);
                 } else {
-                    b = coopLoadT<Right>(&tile_b[k * (TILE_N + PAD) + col + $ju * SIDE], TILE_N + PAD);
+                    b = coopLoadT<Right>(&tile_b[(k * (TILE_N + PAD) + col + $ju * SIDE) / CELL], (TILE_N + PAD) / CELL);
                 }
 #each i $mis
                 (*sums).s$i_$j = coopMultiplyAdd(a$i, b, (*sums).s$i_$j);

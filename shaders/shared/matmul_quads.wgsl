@@ -1,7 +1,8 @@
-// Tensors of a matrix product read and written four numbers at a time: N is a multiple of 4, and so is K or, in layout 2, M.
+// Tensors of a matrix product read and written four numbers at a time: N is a multiple of 4, and so is K or, in layout 2, M. A and B are of
+// `$operand`, $unit numbers an element, and then those sides are multiples of that.
 #import matmul_sizes
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<$operand>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<$operand>>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;     // (M, N)
 @group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;        // (N)
 @group(0) @binding(5) var<storage, read> skip: array<vec4<f32>>;        // (M, N) added to the scaled sums
@@ -10,21 +11,21 @@
 @group(0) @binding(8) var<storage, read> before: array<vec4<f32>>;      // (M, N) `saved` of the forward
 
 // Numbers an element of A and B holds.
-const UNIT: u32 = 4u;
+const UNIT: u32 = $unitu;
 
-// Four numbers of A from element `at` on, which stand at `k`; zero past the end of K.
-fn load_a(at: u32, k: u32) -> vec4<f32> {
-    return select(vec4(0.0), a[min(at, (part + 1u) * params.m * params.k / UNIT - 1u)], k < k_end);
+// An element of A, which stands at `k`; zero past the end of K.
+fn load_a(at: u32, k: u32) -> vec4<$operand> {
+    return select(vec4<$operand>(), a[min(at, (part + 1u) * params.m * params.k / UNIT - 1u)], k < k_end);
 }
 
 // The same of B, where what is past the end of K does not matter: it meets zeros of A.
-fn load_b(at: u32, k: u32) -> vec4<f32> {
+fn load_b(at: u32, k: u32) -> vec4<$operand> {
     return b[min(at, (part + 1u) * params.k * params.n / UNIT - 1u)];
 }
 
 // Four neighbours of what A holds in place of C: sums of one range of K.
 fn read_part(row: u32, quad: u32) -> vec4<f32> {
-    return a[clamped(row, quad)];
+    return vec4<f32>(a[clamped(row, quad)]);
 }
 
 fn inside(row: u32, quad: u32) -> bool {

@@ -10,7 +10,9 @@
 const TILE_M: u32 = $m;
 const TILE_N: u32 = $n;
 const LANES: u32 = $lanes;
-const DEPTH: u32 = 16u;
+// Numbers that are read at a time.
+const GROUP: u32 = 4u;
+const DEPTH: u32 = $depthu;
 // vec4 of a step of k.
 const QUADS_A: u32 = TILE_M / 4u;
 const QUADS_B: u32 = TILE_N / 4u;
@@ -31,7 +33,7 @@ struct Sums {
 
 // Place of four rows (or columns) at k. Swizzled by k, so that what is stored along k falls into different banks.
 fn place(k: u32, quad: u32, quads: u32) -> u32 {
-    return k * quads + (quad ^ (k / 4u % 4u * 2u));
+    return k * quads + (quad ^ (k / 4u % (DEPTH / 4u) * (32u / DEPTH)));
 }
 
 // Invocations in blocks of 8 x 8, so that those of a subgroup share rows and columns.
@@ -50,18 +52,18 @@ fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
     let step_a = slab_step(LAYOUT != 2u, params.m);
     let step_b = slab_step(LAYOUT == 1u, params.n);
 #each r $ra
-    var from_a$r = source(local + $ru * LANES, LAYOUT != 2u, QUADS_A, group.x * TILE_M, params.m);
+    var from_a$r = source(local + $ru * LANES, LAYOUT != 2u, TILE_M, group.x * TILE_M, params.m);
     var next_a$r = load_a(from_a$r.at, from_a$r.k);
     let e_a$r = local + $ru * LANES;
-    let to_a$r = select(place(e_a$r / QUADS_A, e_a$r % QUADS_A, QUADS_A), place(e_a$r % 4u * 4u, e_a$r / 16u, QUADS_A), LAYOUT != 2u);
+    let to_a$r = select(place(e_a$r / QUADS_A, e_a$r % QUADS_A, QUADS_A), place(e_a$r % (DEPTH / 4u) * 4u, e_a$r / DEPTH, QUADS_A), LAYOUT != 2u);
 #end
 #each r $rb
-    var from_b$r = source(local + $ru * LANES, LAYOUT == 1u, QUADS_B, group.y * TILE_N, params.n);
+    var from_b$r = source(local + $ru * LANES, LAYOUT == 1u, TILE_N, group.y * TILE_N, params.n);
     var next_b$r = load_b(from_b$r.at, from_b$r.k);
     let e_b$r = local + $ru * LANES;
-    let to_b$r = select(place(e_b$r / QUADS_B, e_b$r % QUADS_B, QUADS_B), place(e_b$r % 4u * 4u, e_b$r / 16u, QUADS_B), LAYOUT == 1u);
+    let to_b$r = select(place(e_b$r / QUADS_B, e_b$r % QUADS_B, QUADS_B), place(e_b$r % (DEPTH / 4u) * 4u, e_b$r / DEPTH, QUADS_B), LAYOUT == 1u);
 #end
-    let lane = local / 4u % 4u;
+    let lane = local / (DEPTH / 4u) % 4u;
     for (var first = k_first; first < k_end; first += DEPTH) {
         workgroupBarrier();
 #each r $ra

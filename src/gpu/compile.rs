@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::recorder::Command;
 use super::shader::{BindingKind, Entry, Shader};
 use super::tensor::{Arena, Home, Tensor};
-use super::{StepValues, images};
+use super::{StepValues, copies};
 
 /// Bytes between the `params` of two dispatches in their common buffer: WebGPU's uniform offset alignment.
 const PARAMS_STRIDE: usize = 256;
@@ -79,8 +79,8 @@ impl Allocator<'_> {
         let descriptor = wgpu::TextureDescriptor {
             label: Some("image"),
             size: wgpu::Extent3d {
-                width: (images::WIDTH + images::GAP) as u32,
-                height: images::height(bytes) as u32,
+                width: (copies::WIDTH + copies::GAP) as u32,
+                height: copies::height(bytes) as u32,
                 depth_or_array_layers: 1,
             },
             mip_level_count: 1,

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::recorder::{Command, Node, Phase};
 use super::reference::decode;
 use super::tensor::{Arena, Dtype, Param, ParamSet, Tensor};
-use super::{StepValues, images};
+use super::{StepValues, copies};
 
 /// Seconds of work a submission should hold: far below every desktop watchdog.
 const SUBMISSION_SECONDS: f64 = 0.2;
@@ -40,7 +40,7 @@ fn piece<'a>(
     image: &'a wgpu::Texture,
     (first, texels, rows): (u32, u32, u32),
 ) -> (wgpu::TexelCopyBufferInfo<'a>, wgpu::TexelCopyTextureInfo<'a>, wgpu::Extent3d) {
-    let row = 16 * images::WIDTH as u32;
+    let row = 16 * copies::WIDTH as u32;
     let offset = offset + u64::from(first) * u64::from(row);
     let layout = wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(row), rows_per_image: None };
     let mut place = image.as_image_copy();
@@ -196,7 +196,7 @@ impl Engine {
                     continue;
                 }
                 Action::Image { buffer, offset, bytes, texture } => {
-                    for part in images::pieces(*bytes) {
+                    for part in copies::pieces(*bytes) {
                         let (from, to, extent) = piece((buffer, *offset), texture, part);
                         encoder.copy_buffer_to_texture(from, to, extent);
                     }
@@ -299,7 +299,7 @@ impl Engine {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         match self.buffers.image(&self.plan, tensor) {
             Some(image) => {
-                for part in images::pieces(bytes as usize) {
+                for part in copies::pieces(bytes as usize) {
                     let (to, from, extent) = piece((&staging, 0), image, part);
                     encoder.copy_texture_to_buffer(from, to, extent);
                 }

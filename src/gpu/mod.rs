@@ -7,10 +7,10 @@
 mod adapter;
 mod choices;
 mod compile;
+mod copies;
 mod dispatch;
 mod engine;
 mod error;
-mod images;
 mod matrices;
 mod plan;
 mod recorder;

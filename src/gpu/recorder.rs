@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::choices::Question;
+use super::copies::Copies;
 use super::dispatch::Dispatch;
-use super::images::Images;
 use super::tape::Tape;
 use super::tensor::{ALIGN_WORDS, Arena, Dtype, Home, Info, Param, ParamSet, Set, Tensor};
 use super::{Caps, StepValues};
@@ -75,7 +75,8 @@ pub struct Recorder {
     pub(super) nodes: Vec<Node>,
     pub(super) sets: Vec<Set>,
     pub(super) constants: Vec<(Tensor, Vec<u8>)>,
-    pub(super) images: Images,
+    pub(super) images: Copies,
+    pub(super) halves: Copies,
     pub(super) tape: Tape,
     pub(super) questions: BTreeMap<String, Question>,
     phase: Phase,
@@ -91,7 +92,8 @@ impl Recorder {
             nodes: Vec::new(),
             sets: Vec::new(),
             constants: Vec::new(),
-            images: Images::default(),
+            images: Copies::default(),
+            halves: Copies::default(),
             tape: Tape::default(),
             questions: BTreeMap::new(),
             phase: Phase::Micro,
@@ -350,6 +352,7 @@ impl Recorder {
     pub fn forget_nodes(&mut self) {
         self.nodes.clear();
         self.images.0.clear();
+        self.halves.0.clear();
     }
 }
 

@@ -50,6 +50,9 @@ impl Values {
 pub(super) fn decode(dtype: Dtype, bytes: &[u8], len: usize) -> Vec<f64> {
     match dtype {
         Dtype::F32 => bytes.as_chunks::<4>().0.iter().take(len).map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        Dtype::F16 => {
+            bytes.as_chunks::<2>().0.iter().take(len).map(|b| half::f16::from_le_bytes(*b).to_f64()).collect()
+        }
         Dtype::U32 => bytes.as_chunks::<4>().0.iter().take(len).map(|b| f64::from(u32::from_le_bytes(*b))).collect(),
         Dtype::U8 => bytes.iter().take(len).map(|&b| f64::from(b)).collect(),
     }

@@ -3,7 +3,7 @@
 //! A slot is a buffer of its own and not a range of one arena: wgpu tracks whole buffers, and a dispatch that reads one
 //! range and writes another of the same buffer is refused.
 
-use super::images::{WIDTH, height};
+use super::copies::{WIDTH, height};
 use super::plan::Plan;
 use super::tensor::{Home, Tensor};
 

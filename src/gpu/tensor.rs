@@ -9,6 +9,8 @@ pub struct Tensor(pub(super) u32);
 pub enum Dtype {
     /// 32-bit float.
     F32,
+    /// 16-bit float: operands of matrix products.
+    F16,
     /// 32-bit index.
     U32,
     /// Bytes, four to a `u32` word, lowest first.
@@ -20,6 +22,7 @@ impl Dtype {
     pub fn bytes(self) -> usize {
         match self {
             Dtype::F32 | Dtype::U32 => 4,
+            Dtype::F16 => 2,
             Dtype::U8 => 1,
         }
     }

@@ -227,6 +227,7 @@ pub fn check(gpu: &Arc<Gpu>, caps: &Caps, case: &Case, options: &EngineOptions) 
     for (tensor, values) in &inputs {
         match engine.dtype(*tensor) {
             Dtype::F32 => engine.write(*tensor, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())?,
+            Dtype::F16 => engine.write(*tensor, &values.iter().map(|&v| half::f16::from_f64(v)).collect::<Vec<_>>())?,
             Dtype::U32 => engine.write(*tensor, &values.iter().map(|&v| v as u32).collect::<Vec<_>>())?,
             Dtype::U8 => engine.write(*tensor, &values.iter().map(|&v| v as u8).collect::<Vec<_>>())?,
         }

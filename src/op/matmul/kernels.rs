@@ -1,7 +1,7 @@
 //! The kernels of matrix products: what each needs, and which to take.
 
 use super::{Epilogue, Layout, Product};
-use crate::gpu::{Caps, Operands, Recorder};
+use crate::gpu::{Caps, Operands, Recorder, Vendor};
 
 /// Lanes of the subgroups that `matmul_registers.wgsl` is written for.
 pub(super) const SUBGROUP: usize = 8;
@@ -15,6 +15,8 @@ pub(super) struct Kernel {
     pub shader: &'static str,
     /// Rows and columns of C that a workgroup computes.
     pub tile: (usize, usize),
+    /// Invocations of a workgroup.
+    lanes: usize,
     /// How it reads its operands.
     pub reads: Reads,
     /// K is cut into ranges, which `matmul_sum` adds: for products of few workgroups.
@@ -36,8 +38,8 @@ pub(super) enum Reads {
     Images,
 }
 
-const fn tile(name: &'static str, rows: usize, columns: usize) -> Kernel {
-    Kernel { name, shader: name, tile: (rows, columns), reads: Reads::Quads, splits: false }
+const fn tile(name: &'static str, rows: usize, columns: usize, lanes: usize) -> Kernel {
+    Kernel { name, shader: name, tile: (rows, columns), lanes, reads: Reads::Quads, splits: false }
 }
 
 const fn split(name: &'static str, whole: Kernel) -> Kernel {
@@ -45,52 +47,62 @@ const fn split(name: &'static str, whole: Kernel) -> Kernel {
 }
 
 const fn any(name: &'static str, side: usize) -> Kernel {
-    Kernel { reads: Reads::Singles, ..tile(name, side, side) }
+    Kernel { reads: Reads::Singles, ..tile(name, side, side, 64) }
 }
 
-const fn f16(name: &'static str, (rows, columns): (usize, usize), side: u32, lanes: u32) -> Kernel {
-    Kernel { reads: Reads::Matrices { operands: Operands::F16, side, lanes }, ..tile(name, rows, columns) }
+/// Of f16, by so many subgroups.
+const fn f16(name: &'static str, (rows, columns): (usize, usize), side: u32, lanes: u32, subgroups: usize) -> Kernel {
+    let reads = Reads::Matrices { operands: Operands::F16, side, lanes };
+    Kernel { reads, ..tile(name, rows, columns, lanes as usize * subgroups) }
 }
 
+/// Of f32, by four subgroups.
 const fn f32(name: &'static str, (rows, columns): (usize, usize)) -> Kernel {
-    Kernel { reads: Reads::Matrices { operands: Operands::F32, side: 8, lanes: 32 }, ..tile(name, rows, columns) }
+    let reads = Reads::Matrices { operands: Operands::F32, side: 8, lanes: 32 };
+    Kernel { reads, ..tile(name, rows, columns, 128) }
 }
 
-/// Tiles of f32, largest first.
-const T128: Kernel = tile("matmul_128x128", 128, 128);
-const T128X64: Kernel = tile("matmul_128x64", 128, 64);
-const T64X128: Kernel = tile("matmul_64x128", 64, 128);
-const T64: Kernel = tile("matmul_64x64", 64, 64);
-const T64X32: Kernel = tile("matmul_64x32", 64, 32);
-const T32: Kernel = tile("matmul_32x32", 32, 32);
+const T128X64: Kernel = tile("matmul_128x64", 128, 64, 128);
+const T64: Kernel = tile("matmul_64x64", 64, 64, 64);
+const T32: Kernel = tile("matmul_32x32", 32, 32, 64);
+const H64_8: Kernel = f16("matmul_f16_64x64_8", (64, 64), 16, 8, 4);
+const H64_32: Kernel = f16("matmul_f16_64x64_32", (64, 64), 16, 32, 4);
+const H64_64: Kernel = f16("matmul_f16_64x64_64", (64, 64), 16, 64, 4);
+const H128_32: Kernel = f16("matmul_f16_128x128_32", (128, 128), 16, 32, 8);
+const S64_32: Kernel = f16("matmul_f16_64x64_side8_32", (64, 64), 8, 32, 4);
+const F64: Kernel = f32("matmul_f32_64x64_side8_32", (64, 64));
 
-/// Every kernel. Of those that suit a product, `Kernel::best` says which to take untimed.
+/// Every kernel, large tiles first.
 pub(super) static KERNELS: &[Kernel] = &[
-    f16("matmul_f16_256x128_32", (256, 128), 16, 32),
-    f16("matmul_f16_128x128_32", (128, 128), 16, 32),
-    f16("matmul_f16_128x128w_32", (128, 128), 16, 32),
-    f16("matmul_f16_128x64_32", (128, 64), 16, 32),
-    f16("matmul_f16_64x64_32", (64, 64), 16, 32),
-    split("matmul_f16_64x64_32_split", f16("matmul_f16_64x64_32", (64, 64), 16, 32)),
-    split("matmul_f16_128x128w_32_split", f16("matmul_f16_128x128w_32", (128, 128), 16, 32)),
-    f16("matmul_f16_128x128_64", (128, 128), 16, 64),
-    f16("matmul_f16_128x64_64", (128, 64), 16, 64),
-    f16("matmul_f16_64x64_64", (64, 64), 16, 64),
-    split("matmul_f16_64x64_64_split", f16("matmul_f16_64x64_64", (64, 64), 16, 64)),
-    f16("matmul_f16_64x64_8", (64, 64), 16, 8),
-    split("matmul_f16_64x64_8_split", f16("matmul_f16_64x64_8", (64, 64), 16, 8)),
-    f16("matmul_f16_128x64_side8_32", (128, 64), 8, 32),
-    f16("matmul_f16_64x64_side8_32", (64, 64), 8, 32),
-    split("matmul_f16_64x64_side8_32_split", f16("matmul_f16_64x64_side8_32", (64, 64), 8, 32)),
-    f16("matmul_f16_64x64_side8_8", (64, 64), 8, 8),
-    f32("matmul_f32_64x64_side8_32", (64, 64)),
+    f16("matmul_f16_256x128_32", (256, 128), 16, 32, 8),
+    f16("matmul_f16_128x256_32", (128, 256), 16, 32, 8),
+    f16("matmul_f16_128x128x_32", (128, 128), 16, 32, 4),
+    H128_32,
+    f16("matmul_f16_128x128d_32", (128, 128), 16, 32, 8),
+    f16("matmul_f16_128x128s_32", (128, 128), 16, 32, 8),
+    f16("matmul_f16_128x64_32", (128, 64), 16, 32, 4),
+    H64_32,
+    f16("matmul_f16_64x64s_32", (64, 64), 16, 32, 4),
+    split("matmul_f16_128x128_32_split", H128_32),
+    split("matmul_f16_64x64_32_split", H64_32),
+    f16("matmul_f16_128x128_64", (128, 128), 16, 64, 4),
+    f16("matmul_f16_128x64_64", (128, 64), 16, 64, 4),
+    H64_64,
+    split("matmul_f16_64x64_64_split", H64_64),
+    H64_8,
+    split("matmul_f16_64x64_8_split", H64_8),
+    f16("matmul_f16_128x64_side8_32", (128, 64), 8, 32, 4),
+    S64_32,
+    split("matmul_f16_64x64_side8_32_split", S64_32),
+    f16("matmul_f16_64x64_side8_8", (64, 64), 8, 8, 4),
+    F64,
     f32("matmul_f32_64x32_side8_32", (64, 32)),
-    split("matmul_f32_64x64_side8_32_split", f32("matmul_f32_64x64_side8_32", (64, 64))),
-    T128,
+    split("matmul_f32_64x64_side8_32_split", F64),
+    tile("matmul_128x128", 128, 128, 256),
     T128X64,
-    T64X128,
+    tile("matmul_64x128", 64, 128, 128),
     T64,
-    T64X32,
+    tile("matmul_64x32", 64, 32, 64),
     T32,
     split("matmul_128x64_split", T128X64),
     split("matmul_64x64_split", T64),
@@ -98,16 +110,16 @@ pub(super) static KERNELS: &[Kernel] = &[
     any("matmul_any_64x64", 64),
     any("matmul_any_32x32", 32),
     split("matmul_any_32x32_split", any("matmul_any_32x32", 32)),
-    Kernel { reads: Reads::Registers, ..tile("matmul_subgroup", 32, 4 * SUBGROUP) },
-    Kernel { reads: Reads::Images, ..tile("matmul_image", 32, 4 * SUBGROUP) },
+    Kernel { reads: Reads::Registers, ..tile("matmul_subgroup", 32, 4 * SUBGROUP, SUBGROUP) },
+    Kernel { reads: Reads::Images, ..tile("matmul_image", 32, 4 * SUBGROUP, SUBGROUP) },
 ];
 
-/// Workgroups that keep an adapter busy: two for each of the largest GPUs' processors.
-const BUSY: usize = 264;
+/// Invocations that keep an adapter busy: half of what the largest GPUs hold at once.
+const BUSY: usize = 1 << 16;
 /// Terms of a range of K at least.
 const LEAST_TERMS: usize = 128;
 /// Kernels that are timed for a product at most.
-const MOST_TIMED: usize = 7;
+const MOST_TIMED: usize = 30;
 
 impl Kernel {
     /// Whether its tiles are in workgroup memory.
@@ -129,7 +141,7 @@ impl Kernel {
         if !self.splits {
             return (1, p.k);
         }
-        let wanted = (2 * BUSY).div_ceil(self.groups(p)).clamp(2, (p.k / LEAST_TERMS).max(2));
+        let wanted = BUSY.div_ceil(self.groups(p) * self.lanes).clamp(2, (p.k / LEAST_TERMS).max(2));
         // Slabs of every kernel are 16 or 32 terms deep.
         let depth = p.k.div_ceil(wanted).next_multiple_of(32);
         (p.k.div_ceil(depth), depth)
@@ -143,7 +155,7 @@ impl Kernel {
         let registers = quads && caps.subgroup == Some(SUBGROUP as u32);
         let (k, tall, wide) = (p.k, p.m > self.tile.0 / 2, p.n > self.tile.1 / 2);
         let worth = self.tile == (32, 32) || self.tile.0.max(self.tile.1) == 64 || (tall && wide);
-        let splits = !self.splits || (k >= 2 * LEAST_TERMS && self.groups(p) < BUSY);
+        let splits = !self.splits || (k >= 2 * LEAST_TERMS && self.groups(p) * self.lanes < BUSY);
         match self.reads {
             Reads::Singles => !quads && splits,
             Reads::Quads => quads && worth && splits,
@@ -159,12 +171,17 @@ impl Kernel {
     /// What to order by, less first: what is known beforehand to be faster.
     fn rank(&self, p: &Product, caps: &Caps) -> (usize, usize) {
         let matrices = !matches!(self.reads, Reads::Matrices { .. });
-        let groups = self.groups(p) * self.ranges(p).0;
-        // The largest tile that keeps the adapter busy; else the one that comes nearest to it.
-        let area = self.tile.0 * self.tile.1;
-        let place = if groups >= BUSY { 1 << 20 } else { (1 << 30) - groups * 1024 } - area;
-        // On a CPU, workgroups past its cores are of no use.
-        (usize::from(matrices), if caps.software { self.tile.0.abs_diff(64) + self.tile.1.abs_diff(64) } else { place })
+        let from_64 = self.tile.0.abs_diff(64) + self.tile.1.abs_diff(64);
+        if caps.software {
+            // On a CPU, workgroups past its cores are of no use.
+            return (usize::from(matrices), from_64);
+        }
+        // The best tile that keeps the adapter busy: 64 x 64 as measured on NVIDIA's, else the largest, as AMD's compiler makes
+        // the most of it. If none does, the one that comes nearest to it.
+        let by_size = (1 << 16) - self.tile.0 * self.tile.1;
+        let place = if caps.vendor == Vendor::Nvidia && matrices { from_64 } else { by_size };
+        let busy = (self.groups(p) * self.ranges(p).0 * self.lanes).min(BUSY);
+        (usize::from(matrices), (BUSY - busy) * (1 << 16) + place)
     }
 }
 

@@ -6,7 +6,7 @@
 mod kernels;
 
 use super::gelu;
-use crate::gpu::{Dtype, HostNode, Recorder, Tensor, grid};
+use crate::gpu::{Dtype, HostNode, Operands, Recorder, Tensor, grid};
 use kernels::{Kernel, Reads, SUBGROUP, candidates};
 
 /// How A and B are stored.
@@ -244,7 +244,11 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     let time = move |rec: &mut Recorder| alone(rec, p.layout, [p.batch, p.m, p.k, p.n], end);
     let kernel = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
     let by_image = kernel.reads == Reads::Images;
-    let [a, b] = if by_image { [rec.image(p.a), rec.image(p.b)] } else { [p.a, p.b] };
+    let [a, b] = [p.a, p.b].map(|operand| match kernel.reads {
+        Reads::Images => rec.image(operand),
+        Reads::Matrices { operands: Operands::F16, .. } => rec.half(operand),
+        _ => operand,
+    });
     let read = p.epilogue.inputs();
     let inputs: Vec<Tensor> = [p.a, p.b].into_iter().chain(read.iter().map(|(_, t)| *t)).collect();
     let beside = p.epilogue.outputs();

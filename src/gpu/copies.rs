@@ -1,8 +1,8 @@
-//! Images: copies of tensors in textures, for kernels that read far faster from textures than from buffers.
+//! Copies of tensors for matrix products: in textures, which lavapipe reads several times faster than buffers, and rounded to f16.
 
 use std::collections::HashMap;
 
-use super::recorder::{Command, Phase, Recorder};
+use super::recorder::{Command, Phase, Recorder, grid};
 use super::tensor::{Dtype, Home, Tensor};
 
 /// Texels of an image's row, four numbers each: `texel` in `shaders/shared/image.wgsl`. A tensor fills row after row,
@@ -28,13 +28,22 @@ pub(super) fn pieces(bytes: usize) -> impl Iterator<Item = (u32, u32, u32)> {
         .map(|(first, texels, rows)| (first as u32, texels as u32, rows as u32))
 }
 
-/// A copy is kept for this many nodes after its last use; later uses make a new one, so that no image lives from the
+/// A copy is kept for this many nodes after its last use; later uses make a new one, so that no copy lives from the
 /// forward pass to the backward one.
 const KEEP: usize = 12;
 
-/// The images recorded so far: a tensor's root to its image and the node that last asked for it.
+/// Copies of tensors recorded so far, of one kind: a tensor's root to its copy and the node that last asked for it.
 #[derive(Debug, Default)]
-pub(super) struct Images(pub(super) HashMap<Tensor, (Tensor, usize)>);
+pub(super) struct Copies(pub(super) HashMap<Tensor, (Tensor, usize)>);
+
+impl Copies {
+    /// A copy made not long before node `now`.
+    fn recent(&mut self, root: Tensor, now: usize) -> Option<Tensor> {
+        let (copy, last) = self.0.get_mut(&root).filter(|(_, last)| now - *last <= KEEP)?;
+        *last = now;
+        Some(*copy)
+    }
+}
 
 impl Recorder {
     /// Whether `image` can take the tensor on this adapter.
@@ -68,16 +77,9 @@ impl Recorder {
         }
         assert!(self.suits_image(tensor), "image of {}: {:?}", self.name(tensor), self.shape(tensor));
         assert_eq!(self.phase(), Phase::Micro, "image of {}", self.name(tensor));
-        let root = match self.tensors[tensor.0 as usize].home {
-            Home::View(root) => root,
-            _ => tensor,
-        };
-        let now = self.nodes.len();
-        if let Some((image, last)) = self.images.0.get_mut(&root)
-            && now - *last <= KEEP
-        {
-            *last = now;
-            return *image;
+        let (root, now) = (self.root_of(tensor), self.nodes.len());
+        if let Some(image) = self.images.recent(root, now) {
+            return image;
         }
         let shape = self.shape(tensor).to_vec();
         let image = self.push(self.name(tensor).to_owned(), &shape, Dtype::F32, Home::Image);
@@ -85,5 +87,39 @@ impl Recorder {
         self.command(Command::Image { from: tensor, to: image });
         self.images.0.insert(root, (image, now + 1));
         image
+    }
+
+    fn root_of(&self, tensor: Tensor) -> Tensor {
+        match self.tensors[tensor.0 as usize].home {
+            Home::View(root) => root,
+            _ => tensor,
+        }
+    }
+
+    /// The tensor rounded to f16, for kernels that multiply f16: a copy, shared by uses close to each other.
+    ///
+    /// # Panics
+    /// If its elements are no multiple of four f32, or outside `Phase::Micro`, where weights change: mistakes in an operation.
+    pub fn half(&mut self, tensor: Tensor) -> Tensor {
+        assert!(
+            self.dtype(tensor) == Dtype::F32 && self.len(tensor).is_multiple_of(4),
+            "half of {}",
+            self.name(tensor)
+        );
+        assert_eq!(self.phase(), Phase::Micro, "half of {}", self.name(tensor));
+        let (root, now) = (self.root_of(tensor), self.nodes.len());
+        if let Some(half) = self.halves.recent(root, now) {
+            return half;
+        }
+        let (shape, len) = (self.shape(tensor).to_vec(), self.len(tensor));
+        let half = self.push(self.name(tensor).to_owned(), &shape, Dtype::F16, Home::Transient);
+        self.node("half", &[tensor], &[half], 0.0, |h| {
+            let rounded = h.inputs[0].iter().map(|&x| half::f16::from_f64(x).to_f64());
+            h.outputs[0] = rounded.collect();
+        });
+        let dispatch = self.dispatch("half", "to_half").bind("x", tensor).bind("y", half);
+        dispatch.u32("quads", len / 4).groups(grid((len / 4).div_ceil(256)));
+        self.halves.0.insert(root, (half, now + 1));
+        half
     }
 }
