@@ -19,7 +19,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 NVIDIA_ICD = "/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json"
 NVIDIA_LIBRARIES = ["/usr/local/nvidia/lib64", "/usr/local/nvidia/lib"]
-TAIL = 6000
+# Characters kept of what a part prints.
+TAIL = 200_000
 
 
 def parts(args, work):

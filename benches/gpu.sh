@@ -15,9 +15,8 @@ library() {
 pack() {
     cd "$here/.."
     local out=${1:-target/gpu-pack} ops
-    cargo build --release --locked --bin mvd
-    ops=$(cargo test --release --locked --test ops --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p')
-    [[ -n $ops ]] || { echo "gpu.sh: cargo test --test ops --no-run named no executable; run it to see why" >&2; exit 1; }
+    # Builds the program as well.
+    ops=$(cargo test --release --locked --test ops --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*Executable.*(\(.*\))/\1/p')
     rm -rf "$out"
     mkdir -p "$out/lib" "$out/lib-nvidia"
     strip -o "$out/mvd" "${CARGO_TARGET_DIR:-target}/release/mvd"

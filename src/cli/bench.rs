@@ -46,18 +46,24 @@ pub(super) struct BenchArgs {
 pub(super) struct BatchArgs {
     /// Clips of a whole step: a number, or `auto` for the largest power of two whose plan fits into --memory, 8 without it
     /// [default: 8 for bench-tiny and demo, else 1].
-    #[arg(long, value_name = "CLIPS|auto", value_parser = batch)]
-    batch: Option<Option<usize>>,
+    #[arg(long, value_name = "CLIPS|auto", value_parser = clips)]
+    batch: Option<Clips>,
     /// Memory in GiB that `--batch auto` may plan for: adapters do not tell theirs.
     #[arg(long, value_name = "GIB", requires = "batch")]
     memory: Option<f64>,
 }
 
-/// None stands for `auto`.
-fn batch(text: &str) -> Result<Option<usize>, String> {
+/// What `--batch` says.
+#[derive(Clone, Copy)]
+enum Clips {
+    Auto,
+    Number(usize),
+}
+
+fn clips(text: &str) -> Result<Clips, String> {
     match (text, text.parse()) {
-        ("auto", _) => Ok(None),
-        (_, Ok(clips @ 1..)) => Ok(Some(clips)),
+        ("auto", _) => Ok(Clips::Auto),
+        (_, Ok(clips @ 1..)) => Ok(Clips::Number(clips)),
         _ => Err("expected a number of clips, 1 at least, or auto".to_owned()),
     }
 }
@@ -66,13 +72,13 @@ impl BatchArgs {
     pub(super) fn batch(&self) -> Result<Batch, Failure> {
         match (self.batch, self.memory) {
             (None, _) => Ok(Batch::Own),
-            (Some(Some(clips)), None) => Ok(Batch::Clips(clips)),
-            (Some(Some(clips)), Some(_)) => {
+            (Some(Clips::Number(clips)), None) => Ok(Batch::Clips(clips)),
+            (Some(Clips::Number(clips)), Some(_)) => {
                 Err(format!("--memory: expected with --batch auto alone, got --batch {clips}").into())
             }
-            (Some(None), None) => Ok(Batch::Clips(8)),
-            (Some(None), Some(gib)) if gib > 0.0 => Ok(Batch::Within((gib * f64::from(1 << 30)) as u64)),
-            (Some(None), Some(gib)) => Err(format!("--memory: expected GiB over 0, got {gib}").into()),
+            (Some(Clips::Auto), None) => Ok(Batch::Clips(8)),
+            (Some(Clips::Auto), Some(gib)) if gib > 0.0 => Ok(Batch::Within((gib * f64::from(1 << 30)) as u64)),
+            (Some(Clips::Auto), Some(gib)) => Err(format!("--memory: expected GiB over 0, got {gib}").into()),
         }
     }
 }

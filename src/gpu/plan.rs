@@ -58,6 +58,13 @@ impl Plan {
         start..self.nodes.partition_point(|n| n.phase <= phase)
     }
 
+    /// The tensors that the host writes, constants left out.
+    pub fn inputs(&self) -> Vec<Tensor> {
+        let all = (0..self.tensors.len() as u32).map(Tensor);
+        let constant = |tensor: &Tensor| self.constants.iter().any(|(constant, _)| constant == tensor);
+        all.filter(|t| self.info(*t).home == Home::Host && !constant(t)).collect()
+    }
+
     /// Bytes of the largest tensor that a dispatch binds.
     pub fn largest_binding(&self) -> u64 {
         let bound = self.nodes.iter().flat_map(Node::bound).map(|t| self.info(t));
