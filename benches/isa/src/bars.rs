@@ -1,0 +1,161 @@
+//! `bars.toml`: how to compile kernels, what cannot be read off their assembly, and what is asked of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// The file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bars {
+    /// Parts of names of kernels that no GPU is given.
+    pub leave_out: Vec<String>,
+    /// Values of overrides; kernels are compiled with all combinations.
+    pub overrides: BTreeMap<String, Vec<f64>>,
+    /// What the counter of a kernel's main loop runs to, where its share of the kernel is told.
+    pub length: f64,
+    #[serde(default)]
+    pub nest: Vec<Nest>,
+    #[serde(default)]
+    pub bar: Vec<Bar>,
+}
+
+/// What a kernel's assembly does not show of its main loop.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nest {
+    pub kernel: String,
+    /// Trips of the loops inside, by depth, where their counters are compared to no constant.
+    #[serde(default)]
+    pub inner: Vec<f64>,
+    /// What its counter grows by.
+    pub step: Option<f64>,
+}
+
+/// What is asked of kernels; what a chip has no number for is not asked of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bar {
+    /// Words that their names have all of.
+    pub kernel: String,
+    /// Least share of peak, in percent, by chip.
+    #[serde(default)]
+    pub share: BTreeMap<String, f64>,
+    /// Most of the time that is spent outside the main loop, in percent, by chip.
+    #[serde(default)]
+    pub outside: BTreeMap<String, f64>,
+    /// Most registers that may be spilled, by chip; where it is stated, scratch memory is allowed too.
+    #[serde(default)]
+    pub spilled: BTreeMap<String, u64>,
+}
+
+fn matches(pattern: &str, kernel: &str) -> bool {
+    pattern.split_whitespace().all(|word| kernel.contains(word))
+}
+
+impl Bars {
+    pub fn parse(text: &str) -> Result<Bars> {
+        toml::from_str(text).context("bars")
+    }
+
+    pub fn inner(&self, kernel: &str, depth: usize) -> Option<f64> {
+        let nest = self.nest.iter().find(|nest| matches(&nest.kernel, kernel))?;
+        nest.inner.get(depth.checked_sub(1)?).copied()
+    }
+
+    pub fn step(&self, kernel: &str) -> Option<f64> {
+        self.nest.iter().find(|nest| matches(&nest.kernel, kernel))?.step
+    }
+
+    /// Patterns of bars for a chip that none of its kernels has.
+    pub fn unused(&self, chip: &str, kernels: &[String]) -> Vec<&str> {
+        let is_asked = |bar: &&Bar| {
+            bar.share.contains_key(chip) || bar.outside.contains_key(chip) || bar.spilled.contains_key(chip)
+        };
+        let bars = self.bar.iter().filter(is_asked).map(|bar| bar.kernel.as_str());
+        bars.filter(|bar| !kernels.iter().any(|kernel| matches(bar, kernel))).collect()
+    }
+
+    /// What a chip's kernel fails: of each kind of bar the first whose pattern matches counts.
+    pub fn failures(&self, chip: &str, row: &Row) -> Vec<String> {
+        let bars = || self.bar.iter().filter(|bar| matches(&bar.kernel, &row.kernel));
+        let mut out = vec![];
+        let spilled = row.spilled_vgprs + row.spilled_sgprs;
+        match bars().find_map(|bar| bar.spilled.get(chip)) {
+            Some(&most) if spilled > most => out.push(format!("{spilled} registers spilled, at most {most} allowed")),
+            Some(_) => {}
+            None if spilled > 0 => out.push(format!("{spilled} registers spilled")),
+            None if row.scratch > 0 => out.push(format!("{} bytes of scratch memory", row.scratch)),
+            None => {}
+        }
+        let share = bars().find_map(|bar| bar.share.get(chip));
+        let outside = bars().find_map(|bar| bar.outside.get(chip));
+        match (&row.main, share, outside) {
+            (None, None, None) => {}
+            (None, ..) => out.push("no loop, but a bar for one".into()),
+            (Some(main), share, outside) => {
+                if let Some(block) = main.unknown.as_ref().filter(|_| share.or(outside).is_some()) {
+                    out.push(format!("trips of {block} are unknown: give `inner` of a [[nest]] in bars.toml"));
+                }
+                if let Some(least) = share.filter(|least| main.share < **least) {
+                    out.push(format!("{:.1} % of peak, at least {least} asked", main.share));
+                }
+                match (outside, main.outside_share) {
+                    (Some(_), None) => {
+                        out.push("the main loop's step is unknown: give `step` of a [[nest]] in bars.toml".into())
+                    }
+                    (Some(most), Some(has)) if has > *most => {
+                        out.push(format!("{has:.1} % of the time outside the main loop, at most {most} asked"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        out
+    }
+}
+
+/// What is known of a kernel.
+pub struct Row {
+    pub kernel: String,
+    pub vgprs: u64,
+    pub spilled_vgprs: u64,
+    pub spilled_sgprs: u64,
+    pub scratch: u64,
+    pub lds: u64,
+    pub waves: u64,
+    pub latency: u64,
+    pub inverse: u64,
+    pub main: Option<Main>,
+}
+
+/// The loop nest with the most multiply-adds, and the rest of the kernel.
+pub struct Main {
+    /// Percent of peak, and what bounds it.
+    pub share: f64,
+    pub bound: &'static str,
+    /// The first block of a loop inside whose trips are unknown and counted once.
+    pub unknown: Option<String>,
+    /// Cycles outside the loop.
+    pub outside: f64,
+    /// Percent of the time that they are, where the loop's step is known.
+    pub outside_share: Option<f64>,
+}
+
+impl Row {
+    pub const HEAD: &str = "|kernel|VGPRs|spilled|SGPRs spilled|scratch|LDS|waves|latency|inverse throughput|% of peak|bound by|\
+                            cycles outside|% outside|\n|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+    pub fn print(&self) -> String {
+        let (share, bound, cycles, outside) = self.main.as_ref().map_or(Default::default(), |main| {
+            let unsure = if main.unknown.is_some() { "?" } else { "" };
+            let outside = main.outside_share.map(|share| format!("{share:.1}")).unwrap_or_default();
+            (format!("{:.0}{unsure}", main.share), main.bound, format!("{:.0}", main.outside), outside)
+        });
+        let Row { kernel, vgprs, spilled_vgprs, spilled_sgprs, scratch, lds, waves, latency, inverse, .. } = self;
+        format!(
+            "|{kernel}|{vgprs}|{spilled_vgprs}|{spilled_sgprs}|{scratch}|{lds}|{waves}|{latency}|{inverse}|{share}|{bound}|{cycles}|{outside}|"
+        )
+    }
+}
