@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # What AMD's Vulkan compiler makes of every kernel, without a GPU, for RDNA2, RDNA3 and RDNA4; as root (it uses chroot):
 #   run.sh [--check] [PART ..] [OVERRIDE=VALUE,.. ..] [BLOCK=TRIPS ..]
-# Of the environment: SHADERS (the folder), CHIPS (RADV's names), ROOT (a Debian with Mesa, made of SUITE where there is none), BARS.
+# Of the environment: SHADERS (the folder), CHIPS (RADV's names), ROOT (a Debian with Mesa, made where there is none), BARS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 shaders=${SHADERS:-$here/../../shaders}
 chips=${CHIPS:-navi21 navi31 gfx1201}
 root=${ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/mvd/isa-root}
-suite=${SUITE:-trixie}
 bars=${BARS:-$here/bars.toml}
 if [ "$(id -u)" -ne 0 ]; then
     echo "run.sh: chroot needs root; run it as root or with sudo" >&2
@@ -20,7 +19,7 @@ if [ ! -e "$root/usr/share/vulkan/icd.d/radeon_icd.json" ]; then
     fi
     echo "run.sh: makes a Debian with Mesa in $root (800 MB)" >&2
     mkdir -p "$root"
-    debootstrap --variant=minbase --include=mesa-vulkan-drivers "$suite" "$root" >/dev/null
+    debootstrap --variant=minbase --include=mesa-vulkan-drivers trixie "$root" >/dev/null
 fi
 cargo build --locked --quiet --release --manifest-path "$here/Cargo.toml"
 work=$root/isa

@@ -42,6 +42,9 @@ pub struct Bar {
     /// Least share of peak, in percent, by chip.
     #[serde(default)]
     pub share: BTreeMap<String, f64>,
+    /// The same where waits bound it.
+    #[serde(default)]
+    pub with_waits: BTreeMap<String, f64>,
     /// Most of the time that is spent outside the main loop, in percent, by chip.
     #[serde(default)]
     pub outside: BTreeMap<String, f64>,
@@ -59,58 +62,64 @@ impl Bars {
         toml::from_str(text).context("bars")
     }
 
+    fn nests(&self, kernel: &str) -> impl Iterator<Item = &Nest> {
+        self.nest.iter().filter(move |nest| matches(&nest.kernel, kernel))
+    }
+
     pub fn inner(&self, kernel: &str, depth: usize) -> Option<f64> {
-        let nest = self.nest.iter().find(|nest| matches(&nest.kernel, kernel))?;
-        nest.inner.get(depth.checked_sub(1)?).copied()
+        self.nests(kernel).find_map(|nest| nest.inner.get(depth.checked_sub(1)?).copied())
     }
 
     pub fn step(&self, kernel: &str) -> Option<f64> {
-        self.nest.iter().find(|nest| matches(&nest.kernel, kernel))?.step
+        self.nests(kernel).find_map(|nest| nest.step)
     }
 
     /// Patterns of bars for a chip that none of its kernels has.
     pub fn unused(&self, chip: &str, kernels: &[String]) -> Vec<&str> {
-        let is_asked = |bar: &&Bar| {
-            bar.share.contains_key(chip) || bar.outside.contains_key(chip) || bar.spilled.contains_key(chip)
+        let asks = |bar: &&Bar| {
+            let shares = [&bar.share, &bar.with_waits, &bar.outside];
+            shares.iter().any(|bar| bar.contains_key(chip)) || bar.spilled.contains_key(chip)
         };
-        let bars = self.bar.iter().filter(is_asked).map(|bar| bar.kernel.as_str());
+        let bars = self.bar.iter().filter(asks).map(|bar| bar.kernel.as_str());
         bars.filter(|bar| !kernels.iter().any(|kernel| matches(bar, kernel))).collect()
     }
 
     /// What a chip's kernel fails: of each kind of bar the first whose pattern matches counts.
     pub fn failures(&self, chip: &str, row: &Row) -> Vec<String> {
         let bars = || self.bar.iter().filter(|bar| matches(&bar.kernel, &row.kernel));
-        let mut out = vec![];
         let spilled = row.spilled_vgprs + row.spilled_sgprs;
-        match bars().find_map(|bar| bar.spilled.get(chip)) {
-            Some(&most) if spilled > most => out.push(format!("{spilled} registers spilled, at most {most} allowed")),
-            Some(_) => {}
-            None if spilled > 0 => out.push(format!("{spilled} registers spilled")),
-            None if row.scratch > 0 => out.push(format!("{} bytes of scratch memory", row.scratch)),
-            None => {}
+        let allowed = bars().find_map(|bar| bar.spilled.get(chip).copied());
+        let mut out = vec![];
+        if spilled > allowed.unwrap_or_default() {
+            out.push(format!("{spilled} registers spilled, at most {} allowed", allowed.unwrap_or_default()));
+        } else if allowed.is_none() && row.scratch > 0 {
+            out.push(format!("{} bytes of scratch memory, none allowed", row.scratch));
         }
-        let share = bars().find_map(|bar| bar.share.get(chip));
-        let outside = bars().find_map(|bar| bar.outside.get(chip));
-        match (&row.main, share, outside) {
-            (None, None, None) => {}
-            (None, ..) => out.push("no loop, but a bar for one".into()),
-            (Some(main), share, outside) => {
-                if let Some(block) = main.unknown.as_ref().filter(|_| share.or(outside).is_some()) {
-                    out.push(format!("trips of {block} are unknown: give `inner` of a [[nest]] in bars.toml"));
-                }
-                if let Some(least) = share.filter(|least| main.share < **least) {
-                    out.push(format!("{:.1} % of peak, at least {least} asked", main.share));
-                }
-                match (outside, main.outside_share) {
-                    (Some(_), None) => {
-                        out.push("the main loop's step is unknown: give `step` of a [[nest]] in bars.toml".into())
-                    }
-                    (Some(most), Some(has)) if has > *most => {
-                        out.push(format!("{has:.1} % of the time outside the main loop, at most {most} asked"));
-                    }
-                    _ => {}
-                }
+        let share = bars().find_map(|bar| bar.share.get(chip).copied());
+        let with_waits = bars().find_map(|bar| bar.with_waits.get(chip).copied());
+        let outside = bars().find_map(|bar| bar.outside.get(chip).copied());
+        if share.or(with_waits).or(outside).is_none() {
+            return out;
+        }
+        let Some(main) = &row.main else {
+            out.push("a bar for its main loop, but no loop multiplies and adds".into());
+            return out;
+        };
+        if let Some(block) = &main.unknown {
+            out.push(format!("trips of {block} are unknown: give `inner` of a [[nest]] in bars.toml"));
+        }
+        if let Some(least) = share.filter(|least| main.share < *least) {
+            out.push(format!("{:.1} % of peak, at least {least} asked", main.share));
+        }
+        if let Some(least) = with_waits.filter(|least| main.with_waits < *least) {
+            out.push(format!("{:.1} % of peak with waits, at least {least} asked", main.with_waits));
+        }
+        match (outside, main.outside_share) {
+            (Some(_), None) => out.push("unknown step of the main loop: give `step` of a [[nest]] in bars.toml".into()),
+            (Some(most), Some(has)) if has > most => {
+                out.push(format!("{has:.1} % of the time outside the main loop, at most {most} asked"));
             }
+            _ => {}
         }
         out
     }
@@ -135,6 +144,8 @@ pub struct Main {
     /// Percent of peak, and what bounds it.
     pub share: f64,
     pub bound: &'static str,
+    /// The share where waits bound it.
+    pub with_waits: f64,
     /// The first block of a loop inside whose trips are unknown and counted once.
     pub unknown: Option<String>,
     /// Cycles outside the loop.
@@ -144,18 +155,65 @@ pub struct Main {
 }
 
 impl Row {
-    pub const HEAD: &str = "|kernel|VGPRs|spilled|SGPRs spilled|scratch|LDS|waves|latency|inverse throughput|% of peak|bound by|\
-                            cycles outside|% outside|\n|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+    pub const HEAD: &str = "|kernel|VGPRs|spilled|SGPRs spilled|scratch|LDS|waves|latency|inverse throughput|% of peak|with waits|bound by|\
+                            cycles outside|% outside|\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
     pub fn print(&self) -> String {
-        let (share, bound, cycles, outside) = self.main.as_ref().map_or(Default::default(), |main| {
+        let (share, waits, bound, cycles, outside) = self.main.as_ref().map_or(Default::default(), |main| {
             let unsure = if main.unknown.is_some() { "?" } else { "" };
             let outside = main.outside_share.map(|share| format!("{share:.1}")).unwrap_or_default();
-            (format!("{:.0}{unsure}", main.share), main.bound, format!("{:.0}", main.outside), outside)
+            (
+                format!("{:.0}{unsure}", main.share),
+                format!("{:.0}", main.with_waits),
+                main.bound,
+                format!("{:.0}", main.outside),
+                outside,
+            )
         });
         let Row { kernel, vgprs, spilled_vgprs, spilled_sgprs, scratch, lds, waves, latency, inverse, .. } = self;
         format!(
-            "|{kernel}|{vgprs}|{spilled_vgprs}|{spilled_sgprs}|{scratch}|{lds}|{waves}|{latency}|{inverse}|{share}|{bound}|{cycles}|{outside}|"
+            "|{kernel}|{vgprs}|{spilled_vgprs}|{spilled_sgprs}|{scratch}|{lds}|{waves}|{latency}|{inverse}|{share}|{waits}|{bound}|{cycles}|{outside}|"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_by_pattern_and_chip() {
+        let text = "leave_out = []\nlength = 384\n[overrides]\n[[nest]]\nkernel = 'b'\nstep = 8\n[[nest]]\nkernel = 'b/'\ninner = [4]\n\
+                    [[bar]]\nkernel = 'b/ LAYOUT=1'\nshare = { x = 70 }\n[[bar]]\nkernel = 'b/'\nshare = { x = 50 }\noutside = { x = 3 }\n\
+                    spilled = { y = 2 }\n[[bar]]\nkernel = 'c/'\nshare = { x = 1 }\n";
+        let bars = Bars::parse(text).unwrap();
+        assert_eq!((bars.inner("b/f", 1), bars.inner("b/f", 0), bars.step("b/f")), (Some(4.0), None, Some(8.0)));
+        let main = Main {
+            share: 60.0,
+            bound: "VALU",
+            with_waits: 60.0,
+            unknown: None,
+            outside: 9.0,
+            outside_share: Some(2.0),
+        };
+        let mut row = Row {
+            kernel: "b/f LAYOUT=0".into(),
+            vgprs: 9,
+            spilled_vgprs: 0,
+            spilled_sgprs: 0,
+            scratch: 0,
+            lds: 0,
+            waves: 4,
+            latency: 1,
+            inverse: 1,
+            main: Some(main),
+        };
+        assert!(bars.failures("x", &row).is_empty());
+        row.kernel = "b/f LAYOUT=1".into();
+        assert_eq!(bars.failures("x", &row), ["60.0 % of peak, at least 70 asked"]);
+        (row.spilled_vgprs, row.scratch) = (2, 512);
+        assert!(bars.failures("y", &row).is_empty());
+        assert_eq!(bars.failures("z", &row), ["2 registers spilled, at most 0 allowed"]);
+        assert_eq!(bars.unused("x", &["b/f LAYOUT=1".into()]), ["c/"]);
     }
 }

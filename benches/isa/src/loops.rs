@@ -73,6 +73,13 @@ impl Kernel<'_> {
         self.cost(Some(index), &self.path(l.first, l.last + 1, Some(index)))
     }
 
+    /// Cycles of one wave alone for a trip of a loop that has been run before.
+    fn loop_latency(&self, index: usize) -> f64 {
+        let l = &self.flow.loops[index];
+        let once = self.path(l.first, l.last + 1, Some(index));
+        self.latency(Some(index), &once.repeat(2)) - self.latency(Some(index), &once)
+    }
+
     /// The outermost loop with the most multiply-adds, if there are any; of equal ones the fastest.
     pub fn main(&self) -> Option<Main> {
         let whole = self.path(0, self.flow.blocks.len(), None);
@@ -84,21 +91,22 @@ impl Kernel<'_> {
         let (index, cost) = candidates.min_by(|a, b| a.1.bound().0.total_cmp(&b.1.bound().0))?;
         let main = &self.flow.loops[index];
         let rest: Vec<usize> = whole.into_iter().filter(|&block| !main.has(block)).collect();
-        let outside = self.cost(None, &rest).bound().0.max(self.latency(&rest) / self.waves);
+        let outside = self.cost(None, &rest).bound().0.max(self.latency(None, &rest) / self.waves);
         let trips = main.step.or(self.bars.step(self.name)).map(|step| self.bars.length / step);
         let inner = (index + 1..self.flow.loops.len()).filter(|&i| main.has(self.flow.loops[i].first));
         let unknown = inner.filter(|&i| self.trips(i).is_none()).map(|i| self.name_of(i).to_owned()).next();
         let outside_share = trips.map(|trips| 100.0 * outside / (outside + trips * cost.bound().0));
-        Some(Main { share: cost.share(), bound: cost.bound().1, unknown, outside, outside_share })
+        let with_waits = 100.0 * cost.best / cost.bound().0.max(self.loop_latency(index) / self.waves);
+        Some(Main { share: cost.share(), with_waits, bound: cost.bound().1, unknown, outside, outside_share })
     }
 
-    /// Cycles of one wave alone for blocks in their order, with trips of their loops.
-    fn latency(&self, path: &[usize]) -> f64 {
+    /// Cycles of one wave alone for blocks in their order, with trips of the loops (inside another one) that have them.
+    fn latency(&self, outer: Option<usize>, path: &[usize]) -> f64 {
         let mut clock = Clock::default();
         let mut open: Vec<(usize, f64)> = vec![]; // loops and when they began
         for (at, &block) in path.iter().enumerate() {
             open.extend(
-                self.inside(None, block).filter(|&i| self.flow.loops[i].first == block).map(|i| (i, clock.cycles)),
+                self.inside(outer, block).filter(|&i| self.flow.loops[i].first == block).map(|i| (i, clock.cycles)),
             );
             self.flow.blocks[block].ops.iter().for_each(|op| clock.add(op, self.lanes, self.chip));
             let next = path.get(at + 1).copied().unwrap_or(self.flow.blocks.len());
