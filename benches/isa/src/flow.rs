@@ -27,6 +27,21 @@ impl<'a> Op<'a> {
         Op { text: name, name, args: vec![], is_dpp: false }
     }
 
+    /// Whether it writes a register, alone or in a range such as `s[4:7]`.
+    fn writes(&self, register: &str) -> bool {
+        if ["_cmp", "store", "branch"].iter().any(|part| self.name.contains(part)) {
+            return false;
+        }
+        let Some(to) = self.args.first() else { return false };
+        let in_range = || {
+            let (kind, range) = to.strip_suffix(']')?.split_once('[')?;
+            let (first, last) = range.split_once(':')?;
+            let number: u32 = register.strip_prefix(kind)?.parse().ok()?;
+            Some((first.parse().ok()?..=last.parse().ok()?).contains(&number))
+        };
+        *to == register || in_range().unwrap_or(false)
+    }
+
     /// Names of the one or two instructions of a pair.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.text.split("::").filter_map(|part| part.split_whitespace().next())
@@ -136,12 +151,12 @@ impl<'a> Flow<'a> {
             let swapped = number(left).is_some();
             let (register, bound) = if swapped { (right, left) } else { (left, right) };
             for (register, bound) in [(register, bound), (bound, register)] {
-                let mut writes = own.iter().filter(|op| op.args.first() == Some(&register) && !op.name.contains("cmp"));
+                let mut writes = own.iter().filter(|op| op.writes(register));
                 let (Some(by), None) = (writes.next().and_then(|op| increment(op, register)), writes.next()) else {
                     continue;
                 };
                 step = step.or(Some(by));
-                if let Some(bound) = number(bound) {
+                if let Some(bound) = number(bound).or_else(|| self.least(this.first, bound)) {
                     let past = if swapped { ["_lt_", "_ge_"] } else { ["_le_", "_gt_"] };
                     let bound = bound + i64::from(past.iter().any(|part| op.name.contains(part)));
                     let count = ((bound as f64 - self.initial(this.first, register)) / by).ceil();
@@ -164,11 +179,21 @@ impl<'a> Flow<'a> {
         (leaves(block) || lanes(found) && leaves(block + 1)).then_some(found)
     }
 
-    /// What a register holds before a block; zero where no constant is moved to it, as in the number of a lane.
+    /// What writes a register last before a block.
+    fn before(&self, block: usize, register: &str) -> Option<&Op<'a>> {
+        self.blocks[..block].iter().flat_map(|block| &block.ops).rfind(|op| op.writes(register))
+    }
+
+    /// The constant that was moved to a register before a block; zero where none was, as in the number of a lane.
     fn initial(&self, block: usize, register: &str) -> f64 {
-        let before = self.blocks[..block].iter().flat_map(|block| &block.ops).rev();
-        let mut moves = before.filter(|op| op.name.contains("_mov") && op.args.first() == Some(&register));
-        moves.find_map(|op| number(op.args.get(1)?)).unwrap_or_default() as f64
+        let moved = self.before(block, register).filter(|op| op.name.contains("_mov"));
+        moved.and_then(|op| number(op.args.get(1)?)).unwrap_or_default() as f64
+    }
+
+    /// The constant that a register is at most before a block, as where a tile ends or the data do: whole tiles count.
+    fn least(&self, block: usize, register: &str) -> Option<i64> {
+        let least = self.before(block, register).filter(|op| op.name.contains("_min_u32"))?;
+        least.args[1..].iter().find_map(|arg| number(arg))
     }
 
     /// The blocks of a path from one block to another, which is not part of it. Conditional parts are passed through. Where there
@@ -250,6 +275,11 @@ mod tests {
         let lanes = "BB0:\n\tv_mov_b32_e32 v1, v0\nBB1:\n\tv_cmpx_le_u32_e32 0x100, v1\nBB2:\n\ts_and_not1_b64 s[2:3], s[2:3], exec\n\
                      \ts_cbranch_scc0 BB4\nBB3:\n\ts_mov_b64 exec, s[2:3]\n\tv_add_nc_u32_e32 v1, 64, v1\n\ts_branch BB1\nBB4:\n";
         assert_eq!(counters(lanes), [(Some(4.0), Some(64.0))]);
+        // A tile of 8 or what is left.
+        let least = "BB0:\n\ts_min_u32 s7, 8, s7\n\ts_load_b128 s[8:11], s[2:3], null\n\ts_mov_b32 s6, 0\nBB1:\n\
+                     \ts_cmp_ge_u32 s6, s7\n\ts_cbranch_scc1 BB3\nBB2:\n\ts_add_u32 s6, s6, 2\n\ts_branch BB1\nBB3:\n";
+        assert_eq!(counters(least), [(Some(4.0), Some(2.0))]);
+        assert_eq!(counters(&least.replace("s[8:11]", "s[4:7]")), [(None, Some(2.0))]);
         // What is compared inside, and a register that is written twice, are no counters.
         let other = "BB0:\n\ts_cmp_lt_u32 s3, 8\n\ts_cbranch_scc0 BB2\nBB1:\n\ts_nop 0\nBB2:\n\ts_add_u32 s3, s3, 1\n\
                      \ts_add_u32 s4, s5, s3\n\ts_add_u32 s4, s4, 3\n\ts_cmp_ge_u32 s4, 9\n\ts_cbranch_scc0 BB0\n";
