@@ -9,7 +9,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bars {
-    /// Parts of names of kernels that no GPU is given.
+    /// Patterns of kernels that no GPU of AMD's is given.
     pub leave_out: Vec<String>,
     /// Values of overrides; kernels are compiled with all combinations.
     pub overrides: BTreeMap<String, Vec<f64>>,
@@ -62,6 +62,10 @@ impl Bars {
         toml::from_str(text).context("bars")
     }
 
+    pub fn leaves_out(&self, kernel: &str) -> bool {
+        self.leave_out.iter().any(|pattern| matches(pattern, kernel))
+    }
+
     fn nests(&self, kernel: &str) -> impl Iterator<Item = &Nest> {
         self.nest.iter().filter(move |nest| matches(&nest.kernel, kernel))
     }
@@ -98,14 +102,13 @@ impl Bars {
         let share = bars().find_map(|bar| bar.share.get(chip).copied());
         let with_waits = bars().find_map(|bar| bar.with_waits.get(chip).copied());
         let outside = bars().find_map(|bar| bar.outside.get(chip).copied());
-        if share.or(with_waits).or(outside).is_none() {
-            return out;
-        }
         let Some(main) = &row.main else {
-            out.push("a bar for its main loop, but no loop multiplies and adds".into());
+            if share.or(with_waits).is_some() {
+                out.push("a bar for its main loop, but no loop multiplies and adds".into());
+            }
             return out;
         };
-        if let Some(block) = &main.unknown {
+        if let Some(block) = main.unknown.as_ref().filter(|_| share.or(with_waits).or(outside).is_some()) {
             out.push(format!("trips of {block} are unknown: give `inner` of a [[nest]] in bars.toml"));
         }
         if let Some(least) = share.filter(|least| main.share < *least) {

@@ -62,7 +62,7 @@ fn values(text: &String) -> Result<(String, Vec<f64>)> {
 impl Args {
     fn wants(&self, kernel: &str) -> bool {
         match &self.parts[..] {
-            [] => !self.bars.leave_out.iter().any(|part| kernel.contains(part)),
+            [] => !self.bars.leaves_out(kernel),
             parts => parts.iter().all(|part| kernel.contains(part)),
         }
     }
