@@ -1,9 +1,9 @@
-// Operands in workgroup memory number by number, as Metal's loads of matrices want them.
+// Two slabs of both operands in workgroup memory, number by number, as Metal's loads of matrices want them.
 const GROUP: u32 = 4u;
 const CELL: u32 = 1u;
 alias Group = vec4<$element>;
-var<workgroup> tile_a: array<$element, TILE_M * ALONG>;
-var<workgroup> tile_b: array<$element, TILE_N * ALONG>;
+var<workgroup> tile_a: array<$element, 2u * SLAB_A>;
+var<workgroup> tile_b: array<$element, 2u * SLAB_B>;
 
 fn keep_a(at: u32, x: Group) {
     tile_a[at] = x.x;

@@ -26,6 +26,8 @@ const TILE_N: u32 = $wnu * SUB_N;
 // An operand whose rows run along K lies in workgroup memory as (side, K), another as (K, side). Its rows are apart by more than a power of two, so that columns do not fall into one bank.
 const PAD: u32 = 8u;
 const ALONG: u32 = DEPTH + PAD;
+const SLAB_A: u32 = TILE_M * ALONG;
+const SLAB_B: u32 = TILE_N * ALONG;
 #import matmul_cells_$cells
 var<workgroup> patches: array<f32, $wmu * $wnu * SIDE * SIDE>;
 
@@ -59,48 +61,54 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
 #end
     let row = subgroup / $wnu * SUB_M;
     let col = subgroup % $wnu * SUB_N;
+    var other = false;
     for (var first = k_first; first < k_end; first += DEPTH) {
-        workgroupBarrier();
+        let slab_a = select(0u, SLAB_A, other);
+        let slab_b = select(0u, SLAB_B, other);
+        other = !other;
 #each r $ra
-        keep_a(to_a$r, next_a$r);
+        keep_a(slab_a + to_a$r, next_a$r);
 #end
 #each r $rb
-        keep_b(to_b$r, next_b$r);
+        keep_b(slab_b + to_b$r, next_b$r);
 #end
         workgroupBarrier();
+        if first + DEPTH < k_end {
 #each r $ra
-        from_a$r.at += step_a;
-        from_a$r.k += DEPTH;
-        next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
+            from_a$r.at += step_a;
+            from_a$r.k += DEPTH;
+            next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
 #end
 #each r $rb
-        from_b$r.at += step_b;
-        from_b$r.k += DEPTH;
-        next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
+            from_b$r.at += step_b;
+            from_b$r.k += DEPTH;
+            next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
 #end
-        for (var k = 0u; k < DEPTH; k += SIDE) {
+        }
+#each u $steps
+        {
+            let k = $uu * SIDE;
 #each i $mis
             var a$i: Left;
             if LAYOUT == 2u {
-                a$i = coopLoad<Left>(&tile_a[(k * (TILE_M + PAD) + row + $iu * SIDE) / CELL], (TILE_M + PAD) / CELL);
+                a$i = coopLoad<Left>(&tile_a[(slab_a + k * (TILE_M + PAD) + row + $iu * SIDE) / CELL], (TILE_M + PAD) / CELL);
             } else {
-                a$i = coopLoadT<Left>(&tile_a[((row + $iu * SIDE) * ALONG + k) / CELL], ALONG / CELL);
+                a$i = coopLoadT<Left>(&tile_a[(slab_a + (row + $iu * SIDE) * ALONG + k) / CELL], ALONG / CELL);
             }
 #end
 #each j $njs
-            {
-                var b: Right;
-                if LAYOUT == 1u {
-                    b = coopLoad<Right>(&tile_b[((col + $ju * SIDE) * ALONG + k) / CELL], ALONG / CELL);
-                } else {
-                    b = coopLoadT<Right>(&tile_b[(k * (TILE_N + PAD) + col + $ju * SIDE) / CELL], (TILE_N + PAD) / CELL);
-                }
-#each i $mis
-                (*sums).s$i_$j = coopMultiplyAdd(a$i, b, (*sums).s$i_$j);
-#end
+            var b$j: Right;
+            if LAYOUT == 1u {
+                b$j = coopLoad<Right>(&tile_b[(slab_b + (col + $ju * SIDE) * ALONG + k) / CELL], ALONG / CELL);
+            } else {
+                b$j = coopLoadT<Right>(&tile_b[(slab_b + k * (TILE_N + PAD) + col + $ju * SIDE) / CELL], (TILE_N + PAD) / CELL);
             }
+#each i $mis
+            (*sums).s$i_$j = coopMultiplyAdd(a$i, b$j, (*sums).s$i_$j);
+#end
 #end
         }
+#end
     }
 }
 

@@ -15,11 +15,17 @@ const UNIT: u32 = $unitu;
 
 // An element of A, which stands at `k`; zero past the end of K.
 fn load_a(at: u32, k: u32) -> vec4<$operand> {
+    if WHOLE {
+        return a[at];
+    }
     return select(vec4<$operand>(), a[min(at, (part + 1u) * params.m * params.k / UNIT - 1u)], k < k_end);
 }
 
 // The same of B, where what is past the end of K does not matter: it meets zeros of A.
 fn load_b(at: u32, k: u32) -> vec4<$operand> {
+    if WHOLE {
+        return b[at];
+    }
     return b[min(at, (part + 1u) * params.k * params.n / UNIT - 1u)];
 }
 

@@ -2,6 +2,8 @@
 
 // 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
 override LAYOUT: u32 = 0u;
+// K is a multiple of 32, of every kernel's slabs: nothing past its end is read.
+override WHOLE: bool = false;
 
 // K is cut into `splits` ranges of `depth` terms; each range's sums go to a C of their own, which `matmul_sum` adds.
 struct Params { m: u32, n: u32, k: u32, per_sample: u32, splits: u32, depth: u32, batch: u32 }

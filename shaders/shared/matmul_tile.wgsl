@@ -6,6 +6,8 @@
 #list one 0
 #list two 0 1
 #list four 0 1 2 3
+#list eight 0 1 2 3 4 5 6 7
+#list sixteen 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15
 
 const TILE_M: u32 = $m;
 const TILE_N: u32 = $n;
@@ -20,8 +22,11 @@ const QUADS_B: u32 = TILE_N / 4u;
 const DOWN: u32 = LANES / ACROSS;
 const ACROSS: u32 = $across;
 
-var<workgroup> tile_a: array<vec4<f32>, DEPTH * QUADS_A>; // four rows of A at one k
-var<workgroup> tile_b: array<vec4<f32>, DEPTH * QUADS_B>; // four columns of B at one k
+// Two slabs of each operand: one is written while the other is read, so that one barrier a slab is enough.
+const SLAB_A: u32 = DEPTH * QUADS_A;
+const SLAB_B: u32 = DEPTH * QUADS_B;
+var<workgroup> tile_a: array<vec4<f32>, 2u * SLAB_A>; // four rows of A at one k
+var<workgroup> tile_b: array<vec4<f32>, 2u * SLAB_B>; // four columns of B at one k
 
 struct Sums {
 #each i $a
@@ -64,62 +69,60 @@ fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
     let to_b$r = select(place(e_b$r / QUADS_B, e_b$r % QUADS_B, QUADS_B), place(e_b$r % (DEPTH / 4u) * 4u, e_b$r / DEPTH, QUADS_B), LAYOUT == 1u);
 #end
     let lane = local / (DEPTH / 4u) % 4u;
+    var other = false;
     for (var first = k_first; first < k_end; first += DEPTH) {
-        workgroupBarrier();
+        let slab_a = select(0u, SLAB_A, other);
+        let slab_b = select(0u, SLAB_B, other);
+        other = !other;
 #each r $ra
         if LAYOUT != 2u {
 #each j four
-            tile_a[to_a$r + $ju * QUADS_A][lane] = next_a$r[$j];
+            tile_a[slab_a + to_a$r + $ju * QUADS_A][lane] = next_a$r[$j];
 #end
         } else {
-            tile_a[to_a$r] = next_a$r;
+            tile_a[slab_a + to_a$r] = next_a$r;
         }
 #end
 #each r $rb
         if LAYOUT == 1u {
 #each j four
-            tile_b[to_b$r + $ju * QUADS_B][lane] = next_b$r[$j];
+            tile_b[slab_b + to_b$r + $ju * QUADS_B][lane] = next_b$r[$j];
 #end
         } else {
-            tile_b[to_b$r] = next_b$r;
+            tile_b[slab_b + to_b$r] = next_b$r;
         }
 #end
         workgroupBarrier();
+        if first + DEPTH < k_end {
 #each r $ra
-        from_a$r.at += step_a;
-        from_a$r.k += DEPTH;
-        next_a$r = load_a(from_a$r.at, from_a$r.k);
+            from_a$r.at += step_a;
+            from_a$r.k += DEPTH;
+            next_a$r = load_a(from_a$r.at, from_a$r.k);
 #end
 #each r $rb
-        from_b$r.at += step_b;
-        from_b$r.k += DEPTH;
-        next_b$r = load_b(from_b$r.at, from_b$r.k);
+            from_b$r.at += step_b;
+            from_b$r.k += DEPTH;
+            next_b$r = load_b(from_b$r.at, from_b$r.k);
 #end
-        for (var k = 0u; k < DEPTH; k += 4u) {
+        }
+        // Unrolled: in a loop of their own, NVIDIA's compiler copies all sums in every turn.
+#each k $steps
+        {
 #each i $a
-            let at_a$i = place(k, $iu * DOWN + y, QUADS_A);
+            let a$i = tile_a[slab_a + place($ku, $iu * DOWN + y, QUADS_A)];
 #end
 #each j $b
-            let at_b$j = place(k, $ju * ACROSS + x, QUADS_B);
-#end
-#each u four
-            {
-#each i $a
-                let a$i = tile_a[at_a$i + $uu * QUADS_A];
-#end
-#each j $b
-                let b$j = tile_b[at_b$j + $uu * QUADS_B];
+            let b$j = tile_b[slab_b + place($ku, $ju * ACROSS + x, QUADS_B)];
 #end
 #each i $a
 #each j $b
 #each r four
-                (*sums).s$i$j[$r] = fma(vec4(a$i[$r]), b$j, (*sums).s$i$j[$r]);
+            (*sums).s$i$j[$r] = fma(vec4(a$i[$r]), b$j, (*sums).s$i$j[$r]);
 #end
 #end
-#end
-            }
 #end
         }
+#end
     }
 }
 

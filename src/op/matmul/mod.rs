@@ -278,7 +278,10 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     let dispatch = beside.into_iter().fold(dispatch, |d, (name, tensor)| d.bind(name, tensor));
     let dispatch = dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).u32("per_sample", per_sample);
     let dispatch = match p.epilogue {
-        _ if kernel.tiles() => dispatch.u32("splits", splits).u32("depth", depth),
+        _ if kernel.tiles() => {
+            let whole = f64::from(u8::from(p.k.is_multiple_of(32)));
+            dispatch.u32("splits", splits).u32("depth", depth).constant("WHOLE", whole)
+        }
         Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } => {
             dispatch.u32("left", from).u32("left_end", to)
         }
