@@ -111,19 +111,20 @@ def environments(work):
 
 
 def find_driver(work):
-    """`(how, environment, what was tried)`: the first that shows a GPU, else the first that shows any adapter."""
+    """`(how, environment, adapter)` of the first way that shows a GPU, else that shows any adapter; and what was tried."""
     tried, fallback = [], None
     for how, env in environments(work):
         status, _, out, err = run([os.path.join(work, "mvd"), "adapters"], env, 30)
         tried.append({"how": how, "status": status, "output": (out + err)[-TAIL:]})
-        lines = out.splitlines()
-        if any(", Cpu, " not in line for line in lines):
-            return how, env, tried
-        fallback = fallback or ((how, env) if lines else None)
+        adapters = [line.split(": ", 1)[1] for line in out.splitlines() if ": " in line]
+        found = (how, env, adapters[0]) if adapters else None
+        if found and ", Cpu, " not in adapters[0]:
+            return found, tried
+        fallback = fallback or found
     if fallback is None:
         print(json.dumps(tried, indent=1))
         sys.exit("gpu.py: no Vulkan adapter in any of these ways; is a driver with Vulkan installed?")
-    return *fallback, tried
+    return fallback, tried
 
 
 def figures(name, out):
@@ -235,8 +236,7 @@ def main():
     args = args.parse_args()
     with tempfile.TemporaryDirectory() as work:
         unpack(work)
-        how, env, tried = find_driver(work)
-        adapter = next(line.split(": ", 1)[1] for line in tried[-1]["output"].splitlines() if ": " in line)
+        (how, env, adapter), tried = find_driver(work)
         smi = nvidia_smi()
         report = {
             "card": (smi.split(",")[0] if smi else adapter.split(" (")[0]),
