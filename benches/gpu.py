@@ -32,18 +32,19 @@ def parts(args, work):
     small, base = ("bench-tiny", "demo") if args.quick else ("small-from-base", "base-from-base")
     operations = [*bench, "--no-steps"] + (["--only", "160x384x1152"] if args.quick else [])
     modes = ["f32"] if args.torch_device == "cpu" else ["f32", "tf32", "bf16", "fp16"]
-    pytorch = [sys.executable, torch, "--device", args.torch_device, *batch, *runs, "--mode", *modes]
+    # After a step's name: `--mode` takes every word that follows.
+    pytorch = ["--device", args.torch_device, *batch, *runs, "--mode", *modes]
     all_parts = [
         ("adapters", 20, [mvd, "adapters"]),
         ("selftest", 90, [mvd, "selftest"]),
         ("autotune", 90, [mvd, "autotune", "--only", small, *batch]),
         ("step small f32", 60, [*bench, *batch, "--only", small]),
-        ("pytorch small", 90, [*pytorch, small]),
+        ("pytorch small", 90, [sys.executable, torch, small, *pytorch]),
         ("step small f16", 60, [*bench, *batch, *f16, "--only", small]),
         ("kernels", 120, [ops, "every_kernel", "--nocapture"]),
         ("operations f32", 60, operations),
         ("step base f32", 60, [*bench, *batch, "--only", base]),
-        ("pytorch base", 90, [*pytorch, base]),
+        ("pytorch base", 90, [sys.executable, torch, base, *pytorch]),
         ("operations f16", 60, [*operations, *f16]),
         ("step base f16", 60, [*bench, *batch, *f16, "--only", base]),
         ("kernels f16", 90, [ops, "f16", "--nocapture"]),
