@@ -26,6 +26,8 @@ const TILE_N: u32 = $wnu * SUB_N;
 // An operand whose rows run along K lies in workgroup memory as (side, K), another as (K, side). Its rows are apart by more than a power of two, so that columns do not fall into one bank.
 const PAD: u32 = 8u;
 const ALONG: u32 = DEPTH + PAD;
+// Slabs in workgroup memory: with two, one is written while the other is read, and one barrier a slab is enough.
+const SLABS: u32 = $slabsu;
 const SLAB_A: u32 = TILE_M * ALONG;
 const SLAB_B: u32 = TILE_N * ALONG;
 #import matmul_cells_$cells
@@ -51,40 +53,36 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
     let step_b = slab_step(LAYOUT == 1u, params.n);
 #each r $ra
     var from_a$r = source(local + $ru * THREADS, LAYOUT != 2u, TILE_M, group.x * TILE_M, params.m);
-    var next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
     let to_a$r = place(local + $ru * THREADS, LAYOUT != 2u, TILE_M);
+    keep_a(to_a$r, fetch_a(from_a$r));
 #end
 #each r $rb
     var from_b$r = source(local + $ru * THREADS, LAYOUT == 1u, TILE_N, group.y * TILE_N, params.n);
-    var next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
     let to_b$r = place(local + $ru * THREADS, LAYOUT == 1u, TILE_N);
+    keep_b(to_b$r, fetch_b(from_b$r));
 #end
+    workgroupBarrier();
     let row = subgroup / $wnu * SUB_M;
     let col = subgroup % $wnu * SUB_N;
     var other = false;
     for (var first = k_first; first < k_end; first += DEPTH) {
         let slab_a = select(0u, SLAB_A, other);
         let slab_b = select(0u, SLAB_B, other);
-        other = !other;
+        // The last turn reads its own slab again, for nobody.
+        let more = first + DEPTH < k_end;
+        let ahead_a = select(0u, step_a, more);
+        let ahead_b = select(0u, step_b, more);
+        let ahead_k = select(0u, DEPTH, more);
 #each r $ra
-        keep_a(slab_a + to_a$r, next_a$r);
+        from_a$r.at += ahead_a;
+        from_a$r.k += ahead_k;
+        let next_a$r = fetch_a(from_a$r);
 #end
 #each r $rb
-        keep_b(slab_b + to_b$r, next_b$r);
+        from_b$r.at += ahead_b;
+        from_b$r.k += ahead_k;
+        let next_b$r = fetch_b(from_b$r);
 #end
-        workgroupBarrier();
-        if first + DEPTH < k_end {
-#each r $ra
-            from_a$r.at += step_a;
-            from_a$r.k += DEPTH;
-            next_a$r = Group(load_a(from_a$r.at, from_a$r.k));
-#end
-#each r $rb
-            from_b$r.at += step_b;
-            from_b$r.k += DEPTH;
-            next_b$r = Group(load_b(from_b$r.at, from_b$r.k));
-#end
-        }
 #each u $steps
         {
             let k = $uu * SIDE;
@@ -109,6 +107,20 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
 #end
         }
 #end
+        if SLABS == 1u {
+            workgroupBarrier();
+        } else {
+            other = !other;
+        }
+        let next_slab_a = select(0u, SLAB_A, other);
+        let next_slab_b = select(0u, SLAB_B, other);
+#each r $ra
+        keep_a(next_slab_a + to_a$r, next_a$r);
+#end
+#each r $rb
+        keep_b(next_slab_b + to_b$r, next_b$r);
+#end
+        workgroupBarrier();
     }
 }
 

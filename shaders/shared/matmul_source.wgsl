@@ -8,7 +8,7 @@ struct Source { at: u32, k: u32 }
 // dimension, which is K if `along_k`.
 fn source(e: u32, along_k: bool, tile: u32, first: u32, side: u32) -> Source {
     let k = k_first + select(e / (tile / GROUP), e % (DEPTH / GROUP) * GROUP, along_k);
-    let unit = select(UNIT, 1u, along_k);
+    let unit = select(GROUP, 1u, along_k);
     let mine = min(first + select(e % (tile / GROUP) * GROUP, e / (DEPTH / GROUP), along_k), (side - 1u) / unit * unit);
     let at = part * side * params.k + select(k * side + mine, mine * params.k + k, along_k);
     return Source(at / UNIT, k);

@@ -50,61 +50,66 @@ fn across(local: u32) -> u32 {
     return local % 8u + local / 64u % (ACROSS / 8u) * 8u;
 }
 
+// Brings four numbers to workgroup memory: to four steps, if they were read along k.
+fn keep_a(at: u32, lane: u32, x: vec4<f32>) {
+    if LAYOUT != 2u {
+#each j four
+        tile_a[at + $ju * QUADS_A][lane] = x[$j];
+#end
+    } else {
+        tile_a[at] = x;
+    }
+}
+
+fn keep_b(at: u32, lane: u32, x: vec4<f32>) {
+    if LAYOUT == 1u {
+#each j four
+        tile_b[at + $ju * QUADS_B][lane] = x[$j];
+#end
+    } else {
+        tile_b[at] = x;
+    }
+}
+
 fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
     take(group.z);
     let y = down(local);
     let x = across(local);
+    let lane = local / (DEPTH / 4u) % 4u;
     let step_a = slab_step(LAYOUT != 2u, params.m);
     let step_b = slab_step(LAYOUT == 1u, params.n);
 #each r $ra
     var from_a$r = source(local + $ru * LANES, LAYOUT != 2u, TILE_M, group.x * TILE_M, params.m);
-    var next_a$r = load_a(from_a$r.at, from_a$r.k);
     let e_a$r = local + $ru * LANES;
     let to_a$r = select(place(e_a$r / QUADS_A, e_a$r % QUADS_A, QUADS_A), place(e_a$r % (DEPTH / 4u) * 4u, e_a$r / DEPTH, QUADS_A), LAYOUT != 2u);
+    keep_a(to_a$r, lane, load_a(from_a$r.at, from_a$r.k));
 #end
 #each r $rb
     var from_b$r = source(local + $ru * LANES, LAYOUT == 1u, TILE_N, group.y * TILE_N, params.n);
-    var next_b$r = load_b(from_b$r.at, from_b$r.k);
     let e_b$r = local + $ru * LANES;
     let to_b$r = select(place(e_b$r / QUADS_B, e_b$r % QUADS_B, QUADS_B), place(e_b$r % (DEPTH / 4u) * 4u, e_b$r / DEPTH, QUADS_B), LAYOUT == 1u);
+    keep_b(to_b$r, lane, load_b(from_b$r.at, from_b$r.k));
 #end
-    let lane = local / (DEPTH / 4u) % 4u;
+    workgroupBarrier();
     var other = false;
     for (var first = k_first; first < k_end; first += DEPTH) {
         let slab_a = select(0u, SLAB_A, other);
         let slab_b = select(0u, SLAB_B, other);
-        other = !other;
+        // The last turn reads its own slab again, for nobody.
+        let more = first + DEPTH < k_end;
+        let ahead_a = select(0u, step_a, more);
+        let ahead_b = select(0u, step_b, more);
+        let ahead_k = select(0u, DEPTH, more);
 #each r $ra
-        if LAYOUT != 2u {
-#each j four
-            tile_a[slab_a + to_a$r + $ju * QUADS_A][lane] = next_a$r[$j];
-#end
-        } else {
-            tile_a[slab_a + to_a$r] = next_a$r;
-        }
+        from_a$r.at += ahead_a;
+        from_a$r.k += ahead_k;
+        let next_a$r = load_a(from_a$r.at, from_a$r.k);
 #end
 #each r $rb
-        if LAYOUT == 1u {
-#each j four
-            tile_b[slab_b + to_b$r + $ju * QUADS_B][lane] = next_b$r[$j];
+        from_b$r.at += ahead_b;
+        from_b$r.k += ahead_k;
+        let next_b$r = load_b(from_b$r.at, from_b$r.k);
 #end
-        } else {
-            tile_b[slab_b + to_b$r] = next_b$r;
-        }
-#end
-        workgroupBarrier();
-        if first + DEPTH < k_end {
-#each r $ra
-            from_a$r.at += step_a;
-            from_a$r.k += DEPTH;
-            next_a$r = load_a(from_a$r.at, from_a$r.k);
-#end
-#each r $rb
-            from_b$r.at += step_b;
-            from_b$r.k += DEPTH;
-            next_b$r = load_b(from_b$r.at, from_b$r.k);
-#end
-        }
         // Unrolled: in a loop of their own, NVIDIA's compiler copies all sums in every turn.
 #each k $steps
         {
@@ -123,6 +128,16 @@ fn product(group: vec3<u32>, local: u32, sums: ptr<function, Sums>) {
 #end
         }
 #end
+        other = !other;
+        let next_slab_a = select(0u, SLAB_A, other);
+        let next_slab_b = select(0u, SLAB_B, other);
+#each r $ra
+        keep_a(next_slab_a + to_a$r, lane, next_a$r);
+#end
+#each r $rb
+        keep_b(next_slab_b + to_b$r, lane, next_b$r);
+#end
+        workgroupBarrier();
     }
 }
 

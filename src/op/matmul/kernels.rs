@@ -68,7 +68,7 @@ const T32: Kernel = tile("matmul_32x32", 32, 32, 64);
 const H64_8: Kernel = f16("matmul_f16_64x64_8", (64, 64), 16, 8, 4);
 const H64_32: Kernel = f16("matmul_f16_64x64_32", (64, 64), 16, 32, 4);
 const H64_64: Kernel = f16("matmul_f16_64x64_64", (64, 64), 16, 64, 4);
-const H128_32: Kernel = f16("matmul_f16_128x128_32", (128, 128), 16, 32, 8);
+const H128_32: Kernel = f16("matmul_f16_128x128_32", (128, 128), 16, 32, 4);
 const S64_32: Kernel = f16("matmul_f16_64x64_side8_32", (64, 64), 8, 32, 4);
 const F64: Kernel = f32("matmul_f32_64x64_side8_32", (64, 64));
 
@@ -76,10 +76,8 @@ const F64: Kernel = f32("matmul_f32_64x64_side8_32", (64, 64));
 pub(super) static KERNELS: &[Kernel] = &[
     f16("matmul_f16_256x128_32", (256, 128), 16, 32, 8),
     f16("matmul_f16_128x256_32", (128, 256), 16, 32, 8),
-    f16("matmul_f16_128x128x_32", (128, 128), 16, 32, 4),
     H128_32,
-    f16("matmul_f16_128x128d_32", (128, 128), 16, 32, 8),
-    f16("matmul_f16_128x64_32", (128, 64), 16, 32, 4),
+    f16("matmul_f16_128x128_deep_32", (128, 128), 16, 32, 8),
     H64_32,
     split("matmul_f16_128x128_32_split", H128_32),
     split("matmul_f16_64x64_32_split", H64_32),
@@ -100,7 +98,6 @@ pub(super) static KERNELS: &[Kernel] = &[
     T128X64,
     tile("matmul_64x128", 64, 128, 128),
     T64,
-    tile("matmul_64x64_16", 64, 64, 64),
     tile("matmul_64x32", 64, 32, 64),
     T32,
     split("matmul_128x64_split", T128X64),
@@ -118,7 +115,7 @@ const BUSY: usize = 1 << 16;
 /// Terms of a range of K at least.
 const LEAST_TERMS: usize = 128;
 /// Kernels that are timed for a product at most.
-const MOST_TIMED: usize = 30;
+const MOST_TIMED: usize = 8;
 
 impl Kernel {
     /// Whether its tiles are in workgroup memory.
@@ -160,7 +157,8 @@ impl Kernel {
             Reads::Quads => quads && worth && splits,
             Reads::Matrices { operands, side, lanes } => {
                 let has = caps.matrices.is_some_and(|m| (m.operands, m.side, m.lanes) == (operands, side, lanes));
-                has && quads && worth && splits
+                // Matrices are read eight numbers at a time.
+                has && p.n.is_multiple_of(8) && read.is_multiple_of(8) && worth && splits
             }
             Reads::Registers => registers,
             Reads::Images => registers && images(p, rec),
