@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mvd::bench::workloads;
+use mvd::gpu::shader::SHADERS;
 use mvd::gpu::{
     AdapterChoice, Caps, Choices, Engine, EngineOptions, Gpu, Kernels, Phase, Plan, Precision, Recorder, StepValues,
 };
@@ -52,25 +53,23 @@ fn shaders_that_read_buffers_agree_with_their_twins() {
 
 #[test]
 fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
-    let wanted = |kernel: &str| {
-        let size = kernel.strip_prefix("attention_").and_then(|rest| rest.split('_').next_back()).map(str::to_owned);
-        move |name: &str| match &size {
-            Some(size) => name.ends_with(&format!("heads of {size}")),
-            None => name.starts_with("linear") || name.starts_with("mlp"),
-        }
-    };
-    let attention =
-        ["subgroup", "tile", "quad"].map(|family| [16, 32, 64, 80].map(|size| format!("attention_{family}_{size}")));
     let products = kernel_names().filter(|name| !name.contains("_f16_") && !name.contains("_f32_"));
-    let kernels = products.filter(|name| *name != "matmul_image").map(str::to_owned).chain(attention.concat());
-    for kernel in kernels.filter(|kernel| kernel != "attention_subgroup_80") {
-        let choices = Arc::new(Choices::everywhere(&kernel));
+    let products = products.filter(|name| *name != "matmul_image").map(|kernel| (vec![kernel], ["linear", "mlp"]));
+    let attention = ["attention_subgroup", "attention_tile", "attention_uniform"].map(|family| {
+        let kernels = SHADERS.iter().map(|shader| shader.name).filter(|name| name.starts_with(family));
+        (kernels.collect(), ["attention"; 2])
+    });
+    for (kernels, cases) in products.chain(attention) {
+        let choices = Arc::new(Choices::everywhere(kernels.iter().copied()));
         // As on a GPU: several candidates.
         let gpu = |caps: &Caps| Caps { choices: Arc::clone(&choices), software: false, ..caps.without_images() };
-        let ran = run_some(gpu, &EngineOptions::default(), wanted(&kernel));
-        // Those of 8 lanes run where a subgroup has as many.
-        let shader = kernel.trim_end_matches("_split");
-        assert!(ran.contains(shader) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
+        let wanted = |name: &str| cases.iter().any(|case| name.starts_with(case));
+        let ran = run_some(gpu, &EngineOptions::default(), wanted);
+        for kernel in kernels {
+            // Those of 8 lanes run where a subgroup has as many.
+            let shader = kernel.trim_end_matches("_split");
+            assert!(ran.contains(shader) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
+        }
     }
 }
 

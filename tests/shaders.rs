@@ -96,7 +96,7 @@ fn only_the_subgroup_variants_need_subgroups() {
     for shader in SHADERS {
         let named = shader.source.contains("subgroup");
         let (operation, family) = shader.name.split_once('_').unwrap_or((shader.name, ""));
-        let by_subgroups = ["subgroup", "image", "quad", "cooperative"].iter().any(|f| family.starts_with(f));
+        let by_subgroups = ["subgroup", "image", "cooperative"].iter().any(|f| family.starts_with(f));
         let variant = ["matmul", "attention"].contains(&operation) && by_subgroups;
         assert_eq!(named, variant, "{}", shader.name);
     }

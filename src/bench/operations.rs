@@ -122,6 +122,10 @@ fn candidates(software: bool) -> Vec<Candidate> {
     }
     all.push(attention([8 * batch, 197, 12, 64], false));
     all.push(attention([batch, 1568, 12, 64], false));
+    if !software {
+        all.push(attention([batch, 1568, 12, 64], true));
+        all.extend([false, true].map(|backward| attention([1, 1568, 12, 64], backward)));
+    }
     all.extend([layer_norm(rows, 384), layer_norm(rows, 768)]);
     all
 }

@@ -99,8 +99,6 @@ pub struct Caps {
     pub max_buffer: u64,
     /// Lanes of a subgroup where that is one fixed number and subgroup operations are there.
     pub subgroup: Option<u32>,
-    /// Subgroup operations are there, with 4 lanes at least.
-    pub quads: bool,
     /// Cooperative matrices that products may use: of f16 where operands may be rounded, of f32 otherwise.
     pub matrices: Option<Matrices>,
     /// Who made the adapter.
@@ -121,7 +119,6 @@ impl Caps {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             subgroup: None,
-            quads: false,
             matrices: None,
             vendor: Vendor::Other,
             software: false,
@@ -132,7 +129,7 @@ impl Caps {
 
     /// The same adapter without optional features: operations then take their default variants.
     pub fn portable(&self) -> Self {
-        Caps { subgroup: None, quads: false, matrices: None, images: None, ..self.clone() }
+        Caps { subgroup: None, matrices: None, images: None, ..self.clone() }
     }
 
     /// The same adapter with operands in buffers.
@@ -300,7 +297,6 @@ impl Gpu {
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             subgroup: fixed.then_some(info.subgroup_min_size),
-            quads: subgroups && info.subgroup_min_size >= 4,
             matrices: None,
             vendor: Vendor::of(&info),
             software,

@@ -9,13 +9,13 @@ use super::recorder::Recorder;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Choices {
     kernels: BTreeMap<String, String>,
-    everywhere: Option<String>,
+    everywhere: Vec<String>,
 }
 
 impl Choices {
-    /// This kernel wherever it is a candidate.
-    pub fn everywhere(kernel: &str) -> Self {
-        Choices { everywhere: Some(kernel.to_owned()), ..Self::default() }
+    /// These kernels wherever they are candidates.
+    pub fn everywhere<'a>(kernels: impl IntoIterator<Item = &'a str>) -> Self {
+        Choices { everywhere: kernels.into_iter().map(str::to_owned).collect(), ..Self::default() }
     }
 
     pub(super) fn insert(&mut self, question: String, kernel: String) {
@@ -28,8 +28,8 @@ impl Choices {
 
     /// Which candidate was chosen, else the first.
     fn of(&self, question: &str, candidates: &[&str]) -> usize {
-        let chosen = self.everywhere.as_ref().or_else(|| self.kernels.get(question));
-        chosen.and_then(|chosen| candidates.iter().position(|candidate| candidate == chosen)).unwrap_or(0)
+        let mut chosen = self.everywhere.iter().chain(self.kernels.get(question));
+        chosen.find_map(|chosen| candidates.iter().position(|candidate| candidate == chosen)).unwrap_or(0)
     }
 }
 

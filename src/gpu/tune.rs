@@ -45,7 +45,7 @@ pub fn tune(
         let mut ms: BTreeMap<String, f64> = BTreeMap::new();
         let (mut kernel, mut best) = ("", f64::INFINITY);
         for &candidate in &question.candidates {
-            let choices = Arc::new(Choices::everywhere(candidate));
+            let choices = Arc::new(Choices::everywhere([candidate]));
             let seconds = time(gpu, Caps { choices, ..caps.clone() }, question, best)?;
             ms.insert(candidate.to_owned(), 1e3 * seconds);
             if seconds < best {

@@ -1,5 +1,0 @@
-// Attention by subgroups, textures, head size 32.
-const SIZE4: u32 = 8u;
-// Queries of a lane.
-const PER_LANE: u32 = 2u;
-#import attention_images

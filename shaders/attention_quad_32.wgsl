@@ -1,3 +1,0 @@
-// Attention by quads, head size 32.
-const PARTS: u32 = 2u;
-#import attention_quad

@@ -1,5 +1,0 @@
-// Attention by subgroups, buffers, head size 64.
-const SIZE4: u32 = 16u;
-// Queries of a lane.
-const PER_LANE: u32 = 2u;
-#import attention_buffers
