@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::plan::Plan;
 use super::recorder::{Command, Node, Phase};
 use super::reference::decode;
-use super::tensor::{Arena, Dtype, Param, ParamSet, Tensor};
+use super::tensor::{Arena, Dtype, Home, Param, ParamSet, Tensor};
 use super::{StepValues, copies};
 
 /// Seconds of work a submission should hold: far below every desktop watchdog.
@@ -283,6 +283,21 @@ impl Engine {
     /// Another number of elements than the tensor's.
     pub fn write<T: bytemuck::Pod>(&self, tensor: Tensor, values: &[T]) -> Result<()> {
         self.write_bytes(tensor, bytemuck::cast_slice(values))
+    }
+
+    /// Writes every f32 input: `values` gives so many numbers.
+    ///
+    /// # Errors
+    /// An input without memory.
+    pub(super) fn write_inputs(&self, mut values: impl FnMut(usize) -> Vec<f32>) -> Result<()> {
+        let constants: Vec<Tensor> = self.plan.constants.iter().map(|(tensor, _)| *tensor).collect();
+        for (index, info) in self.plan.tensors.iter().enumerate() {
+            let tensor = Tensor(index as u32);
+            if info.home == Home::Host && info.dtype == Dtype::F32 && !constants.contains(&tensor) {
+                self.write(tensor, &values(info.len()))?;
+            }
+        }
+        Ok(())
     }
 
     fn stage(&mut self, tensor: Tensor) -> Result<Pending> {

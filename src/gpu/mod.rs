@@ -24,7 +24,7 @@ mod timing;
 mod tune;
 
 pub use adapter::{AdapterChoice, Caps, Gpu, Kernels, Precision, Vendor, list_adapters};
-pub use choices::Choices;
+pub use choices::{Choices, Record, Trial};
 pub use dispatch::DispatchBuilder;
 pub use engine::{Engine, EngineOptions, NamedValues, NodeError};
 pub use error::{Error, Result};
@@ -34,7 +34,7 @@ pub use recorder::{HostNode, Phase, Recorder, Twin, grid};
 pub use reference::Values;
 pub use tensor::{ALIGN_WORDS, Arena, Dtype, Param, ParamSet, Tensor};
 pub use timing::NodeTime;
-pub use tune::tune;
+pub use tune::{check, tune};
 
 /// The scalars of one step; the uniform `step` of the shaders that import it.
 #[repr(C)]

@@ -1,6 +1,6 @@
 //! What is kept on disk between runs, per adapter, driver and version of the shaders: choices of kernels, built pipelines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,12 @@ pub struct Tuned {
     pub adapter: String,
     /// By question.
     pub choices: BTreeMap<String, Measured>,
+    /// Kernels that the driver refused or computed wrongly, and why.
+    #[serde(default)]
+    pub refused: BTreeMap<String, String>,
+    /// Kernels that agreed with their CPU twins, and in what.
+    #[serde(default)]
+    pub checked: BTreeSet<String>,
 }
 
 /// The files of one adapter.
@@ -124,21 +130,28 @@ impl Store {
         self.folder.join(PIPELINES).join(format!("{:016x}.bin", self.key))
     }
 
+    /// What is known so far.
+    pub fn tuned(&self) -> Tuned {
+        read(&self.kernels())
+    }
+
     /// The choices made so far.
     pub fn choices(&self) -> Choices {
         let mut choices = Choices::default();
-        for (question, measured) in read(&self.kernels()).choices {
-            choices.insert(question, measured.kernel);
-        }
+        let known = self.tuned();
+        known.choices.into_iter().for_each(|(question, measured)| choices.insert(question, measured.kernel));
+        known.refused.into_keys().for_each(|kernel| choices.refuse(kernel));
         choices
     }
 
-    /// Adds choices to those there are. A cache that cannot be written is warned of: all works without.
-    pub fn add(&self, found: BTreeMap<String, Measured>) {
+    /// Adds to what there is. A cache that cannot be written is warned of: all works without.
+    pub fn add(&self, found: Tuned) {
         let path = self.kernels();
         let mut all = read(&path);
         all.adapter.clone_from(&self.adapter);
-        all.choices.extend(found);
+        all.choices.extend(found.choices);
+        all.refused.extend(found.refused);
+        all.checked.extend(found.checked);
         let written = serde_json::to_vec_pretty(&all).map_err(io::Error::from).and_then(|json| write(&path, &json));
         if let Err(error) = written {
             log::warn!("{}: {error}; choices of kernels are not kept", path.display());
@@ -166,9 +179,11 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn found(kernel: &str) -> BTreeMap<String, Measured> {
+    fn found(kernel: &str) -> Tuned {
         let measured = Measured { kernel: kernel.to_owned(), ms: BTreeMap::from([(kernel.to_owned(), 1.5)]) };
-        BTreeMap::from([(format!("product for {kernel}"), measured)])
+        let choices = BTreeMap::from([(format!("product for {kernel}"), measured)]);
+        let refused = BTreeMap::from([(format!("not {kernel}"), "wrong".to_owned())]);
+        Tuned { choices, refused, ..Tuned::default() }
     }
 
     #[test]
@@ -180,6 +195,7 @@ mod tests {
         other.add(found("c"));
         assert!(one.choices().knows("product for a") && one.choices().knows("product for b"));
         assert!(!one.choices().knows("product for c"), "another driver's");
+        assert_eq!(one.tuned().refused.keys().collect::<Vec<_>>(), ["not a", "not b"]);
         let all = tuned(dir.path()).unwrap();
         assert_eq!(all.iter().map(|t| t.choices.len()).sum::<usize>(), 3);
         std::fs::write(one.kernels(), "{\"adapter\": 1").unwrap();

@@ -4,10 +4,12 @@
 //! exponentials; the backward recomputes p from it: `dv = pᵀ dy`, `ds = p * (dy vᵀ - sum_D(dy * y))`,
 //! `dq = ds k / sqrt(D)`, `dk = dsᵀ q / sqrt(D)`. Shapes: qkv, dqkv (B, N, 3, H, D), y, dy (B, N, H D).
 
+use std::sync::Arc;
+
 use super::check::Case;
 use super::expect_shape;
 use crate::gpu::shader::Shader;
-use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor, Vendor, grid};
+use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor, Trial, Vendor, grid};
 
 /// Largest head size the kernels take.
 pub const MAX_HEAD_SIZE: usize = 128;
@@ -187,12 +189,11 @@ pub fn forward(rec: &mut Recorder, qkv: Tensor, heads: usize) -> Tensor {
 
 /// The dispatch of the forward, by the chosen kernel.
 fn record_forward(rec: &mut Recorder, z: Sizes, [qkv, y, saved]: [Tensor; 3]) {
-    let alone = move |rec: &mut Recorder| {
+    let (family, shader) = choose(rec, Pass::Forward, z, &[qkv], |rec, z| {
         let inputs = [("qkv", z.qkv()), ("y", z.out()), ("saved", z.rows())]
             .map(|(name, shape)| rec.input(name, &shape, Dtype::F32));
         record_forward(rec, z, inputs);
-    };
-    let (family, shader) = choose(rec, Pass::Forward, z, &[qkv], alone);
+    });
     let read = operand(rec, qkv, family);
     rec.node("attention.forward", &[qkv], &[y, saved], z.flops(), move |h| forward_twin(h, z));
     let dispatch = rec.dispatch(shader, "forward").bind("qkv", read).bind("y", y).bind("saved", saved);
@@ -201,12 +202,11 @@ fn record_forward(rec: &mut Recorder, z: Sizes, [qkv, y, saved]: [Tensor; 3]) {
 
 /// The dispatches of the backward, by the chosen kernel.
 fn record_backward(rec: &mut Recorder, z: Sizes, [dy, qkv, y, saved, dqkv]: [Tensor; 5]) {
-    let alone = move |rec: &mut Recorder| {
+    let (family, shader) = choose(rec, Pass::Backward, z, &[dy, qkv], |rec, z| {
         let inputs = [("dy", z.out()), ("qkv", z.qkv()), ("y", z.out()), ("saved", z.rows()), ("dqkv", z.qkv())]
             .map(|(name, shape)| rec.input(name, &shape, Dtype::F32));
         record_backward(rec, z, inputs);
-    };
-    let (family, shader) = choose(rec, Pass::Backward, z, &[dy, qkv], alone);
+    });
     let [dy_read, read] = [dy, qkv].map(|x| operand(rec, x, family));
     rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * z.flops(), move |h| backward_twin(h, z));
     if family == Family::Plain {
@@ -222,19 +222,25 @@ fn record_backward(rec: &mut Recorder, z: Sizes, [dy, qkv, y, saved, dqkv]: [Ten
     }
 }
 
-/// Which kernels to take, for operands `read`.
+/// Which kernels to take, for operands `read`; `alone` records the pass at any sizes, of inputs.
 fn choose(
     rec: &mut Recorder,
     pass: Pass,
     z: Sizes,
     read: &[Tensor],
-    alone: impl Fn(&mut Recorder) + 'static,
+    alone: fn(&mut Recorder, Sizes),
 ) -> (Family, &'static str) {
     let candidates = Candidate::list(rec, read, z.size);
     let names: Vec<_> = candidates.iter().map(|candidate| candidate.shader(pass, z.size)).collect();
     let Sizes { samples, tokens, heads, size } = z;
     let pass = ["forward", "backward"][pass as usize];
-    let chosen = rec.choose(format!("attention {pass} {samples}x{tokens}, {heads} heads of {size}"), &names, alone);
+    let small = Sizes { samples: 2, tokens: 70, heads: 2, size };
+    let trial = Trial {
+        alone: Arc::new(move |rec| alone(rec, z)),
+        kind: format!("attention {pass}, heads of {size}"),
+        small: Arc::new(move |rec| alone(rec, small)),
+    };
+    let chosen = rec.choose(format!("attention {pass} {samples}x{tokens}, {heads} heads of {size}"), &names, trial);
     (candidates[chosen].family, names[chosen])
 }
 

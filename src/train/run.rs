@@ -15,7 +15,7 @@ use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
 use crate::data::{self, Batch, ClipConfig, Loader, LoaderConfig, MaskConfig, Position, Shard};
 use crate::gpu::{
-    Arena, Caps, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues, tune,
+    Arena, Caps, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues, check, tune,
 };
 use crate::model::step::Step;
 use crate::op::scalars;
@@ -178,6 +178,10 @@ pub fn train(
         if let Some(caps) = tune(gpu, &rec, &mut told)? {
             (rec, step) = record(caps)?;
         }
+    } else if !gpu.caps().software
+        && let Some(caps) = check(gpu, &rec)?
+    {
+        (rec, step) = record(caps)?;
     }
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;

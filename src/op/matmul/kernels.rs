@@ -209,6 +209,6 @@ pub(super) fn candidates(p: &Product, rec: &Recorder) -> Vec<&'static Kernel> {
     }
     found.retain(|kernel| kernel.reads != Reads::Images);
     found.sort_by_key(|kernel| kernel.rank(p, caps));
-    found.truncate(MOST_TIMED);
+    found.truncate(if caps.software { 2 } else { MOST_TIMED });
     found
 }

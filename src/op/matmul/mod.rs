@@ -5,8 +5,10 @@
 
 mod kernels;
 
+use std::sync::Arc;
+
 use super::gelu;
-use crate::gpu::{Dtype, HostNode, Operands, Recorder, Tensor, grid};
+use crate::gpu::{Dtype, HostNode, Operands, Recorder, Tensor, Trial, grid};
 use kernels::{Kernel, Reads, SUBGROUP, candidates};
 
 /// How A and B are stored.
@@ -143,6 +145,24 @@ impl Product {
         format!("product {layout:?} {batch}{m}x{k}x{n} {}{precision}", self.epilogue.end().entry())
     }
 
+    /// How its kernels are tried: checked with two products in a batch, K a multiple of their slabs and not.
+    fn trial(&self, end: End) -> Trial {
+        let Product { batch, m, k, n, layout, .. } = *self;
+        let alone_at = move |shape: [usize; 4]| move |rec: &mut Recorder| alone(rec, layout, shape, end);
+        // Kernels differ in how many numbers they read at a time: the sizes are such that the same ones fit.
+        let read = if layout == Layout::TN { m } else { k };
+        let [eights, fours] = [8, 4].map(|many| n.is_multiple_of(many) && read.is_multiple_of(many));
+        let sizes = match (eights, fours) {
+            (true, _) => [[2, 136, 264, 136], [2, 136, 288, 136]],
+            (false, true) => [[2, 140, 268, 132], [1, 132, 288, 140]],
+            (false, false) => [[2, 71, 263, 67], [1, 67, 288, 70]],
+        };
+        let small = move |rec: &mut Recorder| sizes.iter().for_each(|&shape| alone_at(shape)(rec));
+        let size = ["", ", by fours", ", of any size"][usize::from(!eights) + usize::from(!fours)];
+        let kind = format!("{layout:?} {}{size}", end.entry());
+        Trial { alone: Arc::new(alone_at([batch, m, k, n])), kind, small: Arc::new(small) }
+    }
+
     /// Whether `Epilogue::Weight` can make these column sums on the way.
     pub fn takes(&self, rec: &Recorder, totals: &Totals) -> bool {
         let (candidates, (from, to)) = (candidates(self, rec), totals.left);
@@ -241,8 +261,8 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     };
     let candidates = candidates(&p, rec);
     let end = p.epilogue.end();
-    let time = move |rec: &mut Recorder| alone(rec, p.layout, [p.batch, p.m, p.k, p.n], end);
-    let kernel = candidates[rec.choose(p.question(rec), &names(&candidates), time)];
+    let question = p.question(rec);
+    let kernel = candidates[rec.choose(question, &names(&candidates), p.trial(end))];
     let by_image = kernel.reads == Reads::Images;
     let [a, b] = [p.a, p.b].map(|operand| match kernel.reads {
         Reads::Images => rec.image(operand),
