@@ -14,10 +14,12 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if c >= params.columns {
         return;
     }
+    let start = matrix_start(group.z);
     let first = group.y * params.chunk;
+    let end = min(first + params.chunk, params.rows);
     var sum = 0.0;
-    for (var row = first; row < min(first + params.chunk, params.rows); row++) {
-        sum += x[row_of(group.z, row) * params.columns + c];
+    for (var row = first; row < end; row++) {
+        sum += x[(start + row_of(row)) * params.columns + c];
     }
     partial[(group.z * count() + group.y) * params.columns + c] = sum;
 }

@@ -15,6 +15,7 @@ const ROWS_AHEAD: u32 = 8u;
 fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let width = params.columns / 4u;
     let c = group.x * 64u + local % 64u;
+    let start = matrix_start(group.z);
     let first = group.y * params.chunk;
     let end = min(first + params.chunk, params.rows);
     var sum = vec4(0.0);
@@ -22,7 +23,7 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
         // Clamped, so that loads need no branch and all go out before the first is waited for.
         var here: array<vec4<f32>, ROWS_AHEAD>;
         for (var i = 0u; i < ROWS_AHEAD; i++) {
-            here[i] = x[row_of(group.z, min(row + 4u * i, end - 1u)) * width + min(c, width - 1u)];
+            here[i] = x[(start + row_of(min(row + 4u * i, end - 1u))) * width + min(c, width - 1u)];
         }
         for (var i = 0u; i < ROWS_AHEAD; i++) {
             sum += select(vec4(0.0), here[i], row + 4u * i < end);

@@ -74,7 +74,7 @@ fn every_entry_point_bound_by_memory_runs() {
     for variant in [Caps::clone, as_cpu, as_gpu] {
         ran.extend(run_some(variant, &EngineOptions::default(), memory));
     }
-    let other = ["attention", "matmul", "limit"];
+    let other = ["attention", "matmul", "limit", "probe"];
     let shaders = SHADERS.iter().filter(|shader| !other.iter().any(|name| shader.name.starts_with(name)));
     let all = shaders.flat_map(|shader| shader.entries.iter().map(|entry| (shader.name, entry.name)));
     // Those of textures run on software adapters alone.

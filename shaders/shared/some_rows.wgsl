@@ -4,12 +4,16 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 
-// Where row r of those of a matrix lies. Matrices have as many rows, one behind the other.
-fn row_of(matrix: u32, r: u32) -> u32 {
+// The first sample of a matrix. Matrices have as many rows, one behind the other.
+fn matrix_start(matrix: u32) -> u32 {
+    return params.base + matrix * params.rows / (params.head + params.tail) * params.len;
+}
+
+// Where row r of those of a matrix lies behind its start.
+fn row_of(r: u32) -> u32 {
     let each = params.head + params.tail;
     let k = r % each;
-    let row = select(params.tail_start + k - params.head, k, k < params.head);
-    return params.base + matrix * params.rows / each * params.len + r / each * params.len + row;
+    return r / each * params.len + select(params.tail_start + k - params.head, k, k < params.head);
 }
 
 // Chunks of a matrix.
