@@ -1,16 +1,11 @@
-// out[c] += sum over rows of x[row, c], except for columns in [skip, skip_end); see src/op/column_sum.rs.
-
-// `rows` of each of some matrices behind each other.
-struct Params { rows: u32, columns: u32, chunk: u32, skip: u32, skip_end: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
+// total[c] += scale * sum over rows of x[row, c], except for columns in [skip, skip_end); see src/op/column_sum.rs.
+#import some_rows
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // (matrices, R, C)
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>; // (matrices, chunks, C)
 @group(0) @binding(3) var<storage, read_write> total: array<f32>;   // (matrices, C)
 
-// Chunks of a matrix.
-fn count() -> u32 {
-    return (params.rows + params.chunk - 1u) / params.chunk;
-}
+// total = ..., where nothing was added before.
+override STORE: bool = false;
 
 // One invocation a column and a chunk of rows.
 @compute @workgroup_size(64)
@@ -19,10 +14,12 @@ fn chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if c >= params.columns {
         return;
     }
+    let start = matrix_start(group.z);
     let first = group.y * params.chunk;
+    let end = min(first + params.chunk, params.rows);
     var sum = 0.0;
-    for (var row = first; row < min(first + params.chunk, params.rows); row++) {
-        sum += x[(group.z * params.rows + row) * params.columns + c];
+    for (var row = first; row < end; row++) {
+        sum += x[(start + row_of(row)) * params.columns + c];
     }
     partial[(group.z * count() + group.y) * params.columns + c] = sum;
 }
@@ -37,5 +34,10 @@ fn add_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     for (var k = 0u; k < count(); k++) {
         sum += partial[(group.z * count() + k) * params.columns + c];
     }
-    total[group.z * params.columns + c] += sum;
+    let to = group.z * params.columns + c;
+    if STORE {
+        total[to] = params.scale * sum;
+    } else {
+        total[to] += params.scale * sum;
+    }
 }

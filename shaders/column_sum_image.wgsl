@@ -2,7 +2,7 @@
 #import image
 
 // Rows are a multiple of 4 long; `rows` of each of some matrices behind each other.
-struct Params { rows: u32, columns: u32, chunk: u32, skip: u32, skip_end: u32 }
+struct Params { rows: u32, columns: u32, chunk: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;       // (matrices, R, C)
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>; // (matrices, chunks, C)

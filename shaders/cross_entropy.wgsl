@@ -1,5 +1,6 @@
 // Cross entropy of logits against soft labels, and its gradient; see src/op/cross_entropy.rs.
 #import index
+#import list_sum
 
 struct Params { samples: u32, classes: u32, slot: u32, scale: f32, gradient: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -9,39 +10,40 @@ struct Params { samples: u32, classes: u32, slot: u32, scale: f32, gradient: f32
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;  // (B)
 @group(0) @binding(5) var<storage, read_write> scalars: array<f32>;
 
-// One invocation a sample.
+// LANES invocations a sample.
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = linear_group(group, groups) * 64u + lane;
-    if row >= params.samples {
-        return;
-    }
-    let first = row * params.classes;
+fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = (linear_group(group, groups) * 64u + local) / LANES;
+    let first = min(row, params.samples - 1u) * params.classes;
     var most = logits[first];
-    for (var k = 1u; k < params.classes; k++) {
+    for (var k = local % LANES; k < params.classes; k += LANES) {
         most = max(most, logits[first + k]);
     }
-    var sum = 0.0;
-    var mass = 0.0;
-    for (var k = 0u; k < params.classes; k++) {
-        sum += exp(logits[first + k] - most);
-        mass += labels[first + k];
+    most = row_most(local, most);
+    var sums = vec2(0.0);
+    for (var k = local % LANES; k < params.classes; k += LANES) {
+        sums += vec2(exp(logits[first + k] - most), labels[first + k]);
     }
-    let shift = most + log(sum);
+    sums = row_sum_vec2f(local, sums);
+    let shift = most + log(sums.x);
     var loss = 0.0;
-    for (var k = 0u; k < params.classes; k++) {
-        let log_share = logits[first + k] - shift;
-        loss = fma(-labels[first + k], log_share, loss);
-        dlogits[first + k] = params.gradient * (mass * exp(log_share) - labels[first + k]);
+    if row < params.samples {
+        for (var k = local % LANES; k < params.classes; k += LANES) {
+            let log_share = logits[first + k] - shift;
+            loss = fma(-labels[first + k], log_share, loss);
+            dlogits[first + k] = params.gradient * (sums.y * exp(log_share) - labels[first + k]);
+        }
     }
-    partial[row] = loss;
+    loss = row_sum_f32(local, loss);
+    if row < params.samples && local % LANES == 0u {
+        partial[row] = loss;
+    }
 }
 
-@compute @workgroup_size(1)
-fn total() {
-    var sum = 0.0;
-    for (var row = 0u; row < params.samples; row++) {
-        sum += partial[row];
+@compute @workgroup_size(LANES)
+fn total(@builtin(local_invocation_index) local: u32) {
+    let sum = list_sum(local, params.samples);
+    if local == 0u {
+        scalars[params.slot] += sum * params.scale;
     }
-    scalars[params.slot] += sum * params.scale;
 }

@@ -30,7 +30,7 @@ fn statistics(row: u32, local: u32) -> vec2<f32> {
             sum += x[start + c];
         }
     }
-    let mean = row_sum(local, sum) / f32(params.channels);
+    let mean = row_sum_f32(local, sum) / f32(params.channels);
     var squares = 0.0;
     if inside {
         for (var c = local % LANES; c < params.channels; c += LANES) {
@@ -38,7 +38,7 @@ fn statistics(row: u32, local: u32) -> vec2<f32> {
             squares = fma(d, d, squares);
         }
     }
-    let variance = row_sum(local, squares) / f32(params.channels);
+    let variance = row_sum_f32(local, squares) / f32(params.channels);
     return vec2(mean, 1.0 / sqrt(variance + params.eps));
 }
 
@@ -91,14 +91,13 @@ fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
             sums += vec2(g, g * (x[start + c] - s.x) * s.y);
         }
     }
-    let mean_g = row_sum(local, sums.x) / f32(params.channels);
-    let mean_gx = row_sum(local, sums.y) / f32(params.channels);
+    let means = row_sum_vec2f(local, sums) / f32(params.channels);
     if !inside {
         return;
     }
     for (var c = local % LANES; c < params.channels; c += LANES) {
         let hat = (x[start + c] - s.x) * s.y;
-        var d = s.y * (dy[start + c] * weight[norm + c] - mean_g - hat * mean_gx);
+        var d = s.y * (dy[start + c] * weight[norm + c] - means.x - hat * means.y);
         if HAS_PRIOR {
             d += prior[start + c];
         }

@@ -2,6 +2,7 @@
 // layer_norm.wgsl, whose second stage of the weight's gradient is used here too.
 #import index
 #import image
+#import sum4
 
 // Rows are a multiple of 4 long; they are those of some norms behind each other, `part` rows each.
 struct Params { rows: u32, channels: u32, chunk: u32, part: u32, eps: f32 }
@@ -20,10 +21,6 @@ struct Params { rows: u32, channels: u32, chunk: u32, part: u32, eps: f32 }
 
 // dx = prior + ..., where an earlier share of the gradient is there.
 override HAS_PRIOR: bool = false;
-
-fn sum4(v: vec4<f32>) -> f32 {
-    return (v.x + v.y) + (v.z + v.w);
-}
 
 fn statistics(start: u32, width: u32) -> vec2<f32> {
     var sum = vec4(0.0);

@@ -13,12 +13,9 @@ struct Params {
 
 struct Pixel { inside: bool, sample: u32, channel: u32, frame: u32, row: u32, column: u32 }
 
-// The pixel of the i-th element of y.
-fn pixel(i: u32) -> Pixel {
+// The pixel of element e of a row of y.
+fn pixel(row: u32, e: u32) -> Pixel {
     let p = params.patch_size;
-    let width = 3u * params.tubelet * p * p;
-    let row = i / width;
-    let e = i % width;
     var out: Pixel;
     out.inside = row < params.rows;
     out.sample = row / params.per_sample;
@@ -32,6 +29,15 @@ fn pixel(i: u32) -> Pixel {
     out.row = token % plane / params.side * p + e / p % p;
     out.column = token % params.side * p + e % p;
     return out;
+}
+
+// Elements of a row of y, and of one of its channels.
+fn width() -> u32 {
+    return 3u * per_channel();
+}
+
+fn per_channel() -> u32 {
+    return params.tubelet * params.patch_size * params.patch_size;
 }
 
 // Element of `bytes` where a pixel's channel is.
@@ -54,30 +60,46 @@ fn spread(channel: u32) -> vec2<f32> {
 @compute @workgroup_size(64)
 fn from_bytes(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * 64u + lane;
-    let q = pixel(i);
+    let q = pixel(i / width(), i % width());
     if q.inside {
         let normal = spread(q.channel);
         y[i] = (byte(byte_of(q)) - normal.x) / normal.y;
     }
 }
 
-// Four neighbours of a row of pixels an invocation, where patches are a multiple of 4 wide.
+// The bytes of a word.
+fn four_bytes(word: u32) -> vec4<f32> {
+    return vec4<f32>((vec4(word) >> vec4(0u, 8u, 16u, 24u)) & vec4(255u)) / 255.0;
+}
+
+// Four neighbours of a row of pixels an invocation, all channels, where patches and frames are a multiple of 4 wide: three words.
 @compute @workgroup_size(64)
 fn from_bytes_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * 64u + lane;
-    let q = pixel(4u * i);
+    let fours = per_channel() / 4u;
+    let row = i / fours;
+    let q = pixel(row, 4u * (i % fours));
     if q.inside {
-        let normal = spread(q.channel);
-        let at = byte_of(q);
-        let four = vec4(byte(at), byte(at + 3u), byte(at + 6u), byte(at + 9u));
-        y_wide[i] = (four - normal.x) / normal.y;
+        let word = byte_of(q) / 4u;
+        let a = four_bytes(bytes[word]);
+        let b = four_bytes(bytes[word + 1u]);
+        let c = four_bytes(bytes[word + 2u]);
+        let to = row * 3u * fours + i % fours;
+        y_wide[to] = normalized(vec4(a.x, a.w, b.z, c.y), 0u);
+        y_wide[to + fours] = normalized(vec4(a.y, b.x, b.w, c.z), 1u);
+        y_wide[to + 2u * fours] = normalized(vec4(a.z, b.y, c.x, c.w), 2u);
     }
+}
+
+fn normalized(four: vec4<f32>, channel: u32) -> vec4<f32> {
+    let normal = spread(channel);
+    return (four - normal.x) / normal.y;
 }
 
 @compute @workgroup_size(64)
 fn from_normalized(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * 64u + lane;
-    let q = pixel(i);
+    let q = pixel(i / width(), i % width());
     if q.inside {
         y[i] = video[(((q.sample * 3u + q.channel) * params.frames + q.frame) * params.size + q.row) * params.size + q.column];
     }

@@ -1,18 +1,16 @@
 // Moving token rows: placing, slicing, adding positions; see src/op/rows.rs. In entries that end in `_wide` a channel is four.
 #import index
 
-struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, base: u32, chunk: u32, tail_start: u32, tail_len: u32 }
+struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_start: u32, to_len: u32, to_start: u32, base: u32 }
 // `base`: rows of y before its first; `position` has none for them.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // (B, from_len, C); from_len 0: one row for all
 @group(0) @binding(2) var<storage, read> table: array<f32>;         // (P, C) position rows
 @group(0) @binding(3) var<storage, read> position: array<u32>;      // (B, to_len) rows of `table`
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // (B, to_len, C)
-@group(0) @binding(5) var<storage, read_write> partial: array<f32>; // (chunks, C)
-@group(0) @binding(6) var<storage, read_write> total: array<f32>;   // (C)
-@group(0) @binding(7) var<storage, read> x_wide: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read> table_wide: array<vec4<f32>>;
-@group(0) @binding(9) var<storage, read_write> y_wide: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> x_wide: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> table_wide: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> y_wide: array<vec4<f32>>;
 
 struct Place { inside: bool, from_index: u32, to_row: u32, to_index: u32, channel: u32 }
 
@@ -89,36 +87,4 @@ fn embed_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     if t.inside {
         y_wide[t.to_index] = select(vec4(0.0), x_wide[t.from_index], t.filled);
     }
-}
-
-// The token's gradient: rows of x (B, from_len, C) in [from_start, +count) and [tail_start, +tail_len), some a chunk.
-@compute @workgroup_size(64)
-fn sum_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.x * 64u + lane;
-    if c >= params.channels {
-        return;
-    }
-    let each = params.count + params.tail_len;
-    let first = group.y * params.chunk;
-    var sum = 0.0;
-    for (var r = first; r < min(first + params.chunk, params.samples * each); r++) {
-        let k = r % each;
-        let row = select(params.tail_start + k - params.count, params.from_start + k, k < params.count);
-        sum += x[(r / each * params.from_len + row) * params.channels + c];
-    }
-    partial[group.y * params.channels + c] = sum;
-}
-
-@compute @workgroup_size(64)
-fn add_chunks(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let c = group.x * 64u + lane;
-    if c >= params.channels {
-        return;
-    }
-    let rows = params.samples * (params.count + params.tail_len);
-    var sum = 0.0;
-    for (var k = 0u; k < (rows + params.chunk - 1u) / params.chunk; k++) {
-        sum += partial[k * params.channels + c];
-    }
-    total[c] += sum;
 }

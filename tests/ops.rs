@@ -15,25 +15,25 @@ fn run(variant: impl Fn(&Caps) -> Caps, options: &EngineOptions) {
     run_some(variant, options, |_| true);
 }
 
-/// Gives the kernels that ran.
+/// Gives the entry points that ran, with their shaders.
 fn run_some(
     variant: impl Fn(&Caps) -> Caps,
     options: &EngineOptions,
     wanted: impl Fn(&str) -> bool,
-) -> BTreeSet<&'static str> {
+) -> BTreeSet<(&'static str, &'static str)> {
     let gpu = Arc::new(Gpu::open(&AdapterChoice::from_env()).unwrap_or_else(|e| panic!("{e}")));
     let caps = variant(gpu.caps());
-    let (mut failures, mut kernels) = (Vec::new(), BTreeSet::new());
+    let (mut failures, mut entries) = (Vec::new(), BTreeSet::new());
     for case in cases().into_iter().filter(|case| wanted(&case.name)) {
         let outcome = check(&gpu, &caps, &case, options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         assert!(!outcome.nodes.is_empty(), "{}: nothing was compared", case.name);
-        kernels.extend(outcome.nodes.iter().filter_map(|node| node.kernel));
+        entries.extend(outcome.nodes.iter().flat_map(|node| &node.entries));
         if !outcome.passed() {
             failures.push(format!("{outcome:#?}"));
         }
     }
     assert!(failures.is_empty(), "{} on {}", failures.join("\n"), gpu.describe());
-    kernels
+    entries
 }
 
 #[test]
@@ -49,6 +49,53 @@ fn portable_shaders_agree_with_their_twins() {
 #[test]
 fn shaders_that_read_buffers_agree_with_their_twins() {
     run(Caps::without_images, &EngineOptions::default());
+}
+
+/// As on a CPU without textures: rows by single invocations.
+fn as_cpu(caps: &Caps) -> Caps {
+    Caps { software: true, ..caps.without_images() }
+}
+
+/// As on a GPU: rows by workgroups that wait for each other.
+fn as_gpu(caps: &Caps) -> Caps {
+    Caps { software: false, ..caps.without_images() }
+}
+
+#[test]
+fn shaders_of_gpus_agree_with_their_twins() {
+    run(as_gpu, &EngineOptions::default());
+    run(as_gpu, &EngineOptions { checked: true });
+}
+
+#[test]
+fn every_entry_point_bound_by_memory_runs() {
+    let mut ran = BTreeSet::new();
+    let memory = |name: &str| !["attention", "linear", "mlp"].iter().any(|other| name.starts_with(other));
+    for variant in [Caps::clone, as_cpu, as_gpu] {
+        ran.extend(run_some(variant, &EngineOptions::default(), memory));
+    }
+    let families = [
+        "adamw",
+        "add",
+        "column_sum",
+        "cross_entropy",
+        "dropout",
+        "ema",
+        "grad_norm",
+        "layer_norm",
+        "loss",
+        "patch",
+        "pool",
+        "residual",
+        "rows",
+    ];
+    let shaders = SHADERS.iter().filter(|shader| families.iter().any(|family| shader.name.starts_with(family)));
+    let all = shaders.flat_map(|shader| shader.entries.iter().map(|entry| (shader.name, entry.name)));
+    // Those of textures run on software adapters alone.
+    let images = ran.iter().any(|(shader, _)| shader.ends_with("_image"));
+    let missing = all.filter(|entry| !ran.contains(entry) && (images || !entry.0.ends_with("_image")));
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "no case runs {missing:?}");
 }
 
 #[test]
@@ -68,7 +115,7 @@ fn every_kernel_that_can_be_chosen_agrees_with_its_twin() {
         for kernel in kernels {
             // Those of 8 lanes run where a subgroup has as many.
             let shader = kernel.trim_end_matches("_split");
-            assert!(ran.contains(shader) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
+            assert!(ran.iter().any(|(ran, _)| *ran == shader) || kernel.contains("subgroup"), "{kernel}: {ran:?}");
         }
     }
 }

@@ -77,15 +77,18 @@ fn copy(rec: &mut Recorder, len: usize) {
     rec.dispatch("limit", "copy").bind("x", x).bind("y", y).u32("len", len).groups(grid(len.div_ceil(64)));
 }
 
-/// Measures all of them.
-pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
+/// The limit of copying alone in GB/s, likewise.
+pub(super) fn copy_gbs(gpu: &Arc<Gpu>) -> Result<f64, Error> {
     // On GPUs 512 MiB each: the largest of their caches hold 256 MiB.
     let most = gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 16;
     let len = if gpu.caps().software { 1 << 20 } else { most.min(1 << 25) };
     let mut rec = Recorder::new(gpu.caps().clone());
     copy(&mut rec, len);
-    let copy_gbs = 32.0 * len as f64 / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9;
+    Ok(32.0 * len as f64 / warm(gpu, rec)?.seconds(Phase::Micro, RUNS)? / 1e9)
+}
 
+/// Measures all of them.
+pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
     const DISPATCHES: usize = 500;
     let mut rec = Recorder::new(gpu.caps().clone());
     (0..DISPATCHES).for_each(|_| copy(&mut rec, 1));
@@ -98,5 +101,5 @@ pub(super) fn measure(gpu: &Arc<Gpu>) -> Result<Limits, Error> {
     });
     let dispatch_us = median(walls.collect::<Result<Vec<_>, Error>>()?) / DISPATCHES as f64 * 1e6;
     let matrix_gflops = rounded(gpu).map(|side| matrix_multiply_adds(gpu, side)).transpose()?;
-    Ok(Limits { gflops: multiply_adds(gpu)?, matrix_gflops, copy_gbs, dispatch_us })
+    Ok(Limits { gflops: multiply_adds(gpu)?, matrix_gflops, copy_gbs: copy_gbs(gpu)?, dispatch_us })
 }

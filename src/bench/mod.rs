@@ -1,6 +1,7 @@
 //! How fast an adapter is: its limits, then the operations and whole steps against them.
 
 mod limits;
+mod memory;
 mod operations;
 mod scaling;
 mod steps;
@@ -13,6 +14,7 @@ use crate::gpu::{self, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepVa
 use crate::weights;
 
 pub use limits::Limits;
+pub use memory::{MemoryOperation, memory};
 pub use operations::{Operation, operations};
 pub use scaling::{Point, scaling};
 pub use steps::{Batch, Share, Step, Workload, workloads};
@@ -37,6 +39,8 @@ pub struct Report {
     pub limits: Limits,
     /// Operations alone.
     pub operations: Vec<Operation>,
+    /// Those that are bound by memory.
+    pub memory: Vec<MemoryOperation>,
     /// Whole training steps.
     pub steps: Vec<Step>,
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::{Error, limits, recorded, warm};
 use crate::gpu::{Dtype, Gpu, Phase, Recorder, Tensor};
 use crate::op::attention;
-use crate::op::layer_norm::{self, EPS, Norm};
 use crate::op::matmul::{self, End, Layout};
 
 /// One operation's figures.
@@ -88,18 +87,8 @@ fn attention([batch, tokens, heads, size]: [usize; 4], backward: bool) -> Candid
     }
 }
 
-fn layer_norm(rows: usize, channels: usize) -> Candidate {
-    let record = move |rec: &mut Recorder| {
-        let x = input(rec, "x", &[rows, channels]);
-        let (weight, bias) = (input(rec, "weight", &[channels]), input(rec, "bias", &[channels]));
-        layer_norm::forward(rec, x, &Norm { weight, bias, stack: 1, eps: EPS });
-    };
-    let bytes = 8.0 * (rows * channels) as f64;
-    Candidate { name: format!("layer norm {rows}x{channels}"), flops: 0.0, bytes, record: Box::new(record) }
-}
-
 /// Everything that is measured, at 224 pixels and 16 frames (1568 tokens, 160 of them visible), one clip on a software adapter,
-/// else 8: matrix products of ViT-S and ViT-B in three layouts, attention of student, decoders and teachers, layer norm.
+/// else 8: matrix products of ViT-S and ViT-B in three layouts, attention of student, decoders and teachers.
 fn candidates(software: bool) -> Vec<Candidate> {
     let batch = if software { 1 } else { 8 };
     let mut all = Vec::new();
@@ -126,7 +115,6 @@ fn candidates(software: bool) -> Vec<Candidate> {
         all.push(attention([batch, 1568, 12, 64], true));
         all.extend([false, true].map(|backward| attention([1, 1568, 12, 64], backward)));
     }
-    all.extend([layer_norm(rows, 384), layer_norm(rows, 768)]);
     all
 }
 

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::bench_data::{self, BenchDataArgs};
 use super::bench_scaling::{self, BenchScalingArgs};
 use super::{AdapterArgs, Failure};
-use crate::bench::{self, Batch, Operation, Report, Step};
+use crate::bench::{self, Batch, MemoryOperation, Operation, Report, Step};
 
 #[derive(Subcommand)]
 enum Other {
@@ -106,17 +106,22 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     ));
     say(format!("{:<48}{:<22}{:>10}{:>10}{:>9}{:>8}", "operation", "kernel", "ms", "GFLOP/s", "of limit", "GB/s"));
     let operations = bench::operations(&gpu, &args.only, |o| say(row(o)))?;
+    if !operations.is_empty() {
+        say(String::new());
+    }
+    say(format!("{:<48}{:<22}{:>10}{:>10}{:>9}", "operation bound by memory", "kernel", "ms", "GB/s", "of copy"));
+    let memory = bench::memory(&gpu, &args.only, |o| say(memory_row(o)))?;
     let mut steps = Vec::new();
     for workload in bench::workloads().into_iter().filter(|w| !args.no_steps && w.name.contains(&args.only)) {
         let step = workload.with_batch(batch, gpu.caps())?.measure(&gpu, args.runs as usize)?;
         say(table(&step, args.each));
         steps.push(step);
     }
-    if operations.is_empty() && steps.is_empty() {
+    if operations.is_empty() && memory.is_empty() && steps.is_empty() {
         return Err(format!("--only {}: no operation and no step has that in its name", args.only).into());
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&Report { adapter, limits, operations, steps })?);
+        println!("{}", serde_json::to_string_pretty(&Report { adapter, limits, operations, memory, steps })?);
     }
     Ok(())
 }
@@ -127,6 +132,11 @@ fn row(o: &Operation) -> String {
         gflops => (format!("{gflops:.1}"), format!("{:.1} %", 100.0 * o.of_limit)),
     };
     format!("{:<48}{:<22}{:>10.3}{gflops:>10}{share:>9}{:>8.2}", o.name, o.kernel, o.ms, o.gbs)
+}
+
+fn memory_row(o: &MemoryOperation) -> String {
+    let share = format!("{:.1} %", 100.0 * o.of_copy);
+    format!("{:<48}{:<22}{:>10.3}{:>10.2}{share:>9}", o.name, o.kernel, o.ms, o.gbs)
 }
 
 fn table(step: &Step, each: bool) -> String {

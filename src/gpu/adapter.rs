@@ -147,6 +147,11 @@ impl Caps {
         if self.software { 1 } else { 64 }
     }
 
+    /// Invocations that add up a list in the second pass of a sum.
+    pub fn list_lanes(&self) -> u32 {
+        if self.software { 1 } else { 256 }
+    }
+
     /// Words of one arena chunk at most.
     pub(super) fn chunk_words(&self) -> usize {
         // Indices in shaders are u32 and drivers misbehave near 4 GiB: a quarter of that is plenty.

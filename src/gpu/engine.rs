@@ -82,6 +82,8 @@ pub struct NodeError {
     pub node: &'static str,
     /// Its first kernel; none for copies and clears.
     pub kernel: Option<&'static str>,
+    /// Shader and entry point of each of its dispatches.
+    pub entries: Vec<(&'static str, &'static str)>,
     /// Output tensor.
     pub tensor: String,
     /// Largest absolute difference.
@@ -476,5 +478,12 @@ fn compare(node: &Node, tensor: &str, got: &[f64], expected: &[f64]) -> NodeErro
         if d.is_nan() { f64::INFINITY } else { m.max(d) }
     });
     let relative = absolute / largest.max(1e-30);
-    NodeError { node: node.name, kernel: node.kernel(), tensor: tensor.to_owned(), absolute, relative }
+    NodeError {
+        node: node.name,
+        kernel: node.kernel(),
+        entries: node.entries(),
+        tensor: tensor.to_owned(),
+        absolute,
+        relative,
+    }
 }

@@ -59,12 +59,18 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Shader and entry point of each of its dispatches.
+    pub fn entries(&self) -> Vec<(&'static str, &'static str)> {
+        let entry = |command: &Command| match command {
+            Command::Dispatch(dispatch) => Some((dispatch.shader.name, dispatch.entry.name)),
+            Command::Clear(_) | Command::Image { .. } => None,
+        };
+        self.commands.iter().filter_map(entry).collect()
+    }
+
     /// The shader of its first dispatch; none for copies and clears.
     pub fn kernel(&self) -> Option<&'static str> {
-        self.commands.iter().find_map(|command| match command {
-            Command::Dispatch(dispatch) => Some(dispatch.shader.name),
-            Command::Clear(_) | Command::Image { .. } => None,
-        })
+        self.entries().first().map(|(shader, _)| *shader)
     }
 }
 

@@ -73,8 +73,11 @@ impl Recorder {
         self.node("add", &[a, b], &[y], len as f64, |h| {
             h.outputs[0] = h.inputs[0].iter().zip(h.inputs[1]).map(|(a, b)| a + b).collect();
         });
-        let groups = grid(len.div_ceil(64));
-        self.dispatch("add", "forward").bind("a", a).bind("b", b).bind("y", y).u32("len", len).groups(groups);
+        let wide = len.is_multiple_of(4);
+        let ([entry, a_name, b_name, y_name], each) =
+            if wide { (["forward_wide", "a_wide", "b_wide", "y_wide"], 4) } else { (["forward", "a", "b", "y"], 1) };
+        let dispatch = self.dispatch("add", entry).bind(a_name, a).bind(b_name, b).bind(y_name, y);
+        dispatch.u32("len", len / each).groups(grid((len / each).div_ceil(64)));
         y
     }
 

@@ -64,19 +64,22 @@ fn twin(h: &mut HostNode<'_>) {
     }
 }
 
-/// Test cases: norm, clipping and update over parameters of odd sizes, with two groups.
+/// Test cases: norm, clipping and update over parameters of odd sizes, with two groups; and the norm of more than a workgroup sums.
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("grad_norm and adamw over 7x33, 1, 197", |rig| {
-        rig.param("a", &[7, 33]);
-        rig.param("b", &[1]);
-        rig.param("c", &[197]);
-        let scalars = scalars::declare(&mut rig.rec);
-        rig.rec.keep(scalars);
-        rig.rec.set_phase(Phase::Update);
-        let set = rig.set();
-        super::grad_norm::record(&mut rig.rec, set, scalars);
-        record(&mut rig.rec, set, scalars, |name, shape| (if name == "c" { 0.5 } else { 1.0 }, shape.len() > 1));
-        canary(&mut rig.rec, scalars);
-        scalars
-    })]
+    let case = |name: &str, first: [usize; 2]| {
+        Case::new(format!("grad_norm and adamw over {name}, 1, 197"), move |rig| {
+            rig.param("a", &first);
+            rig.param("b", &[1]);
+            rig.param("c", &[197]);
+            let scalars = scalars::declare(&mut rig.rec);
+            rig.rec.keep(scalars);
+            rig.rec.set_phase(Phase::Update);
+            let set = rig.set();
+            super::grad_norm::record(&mut rig.rec, set, scalars);
+            record(&mut rig.rec, set, scalars, |name, shape| (if name == "c" { 0.5 } else { 1.0 }, shape.len() > 1));
+            canary(&mut rig.rec, scalars);
+            scalars
+        })
+    };
+    vec![case("7x33", [7, 33]), case("33x197", [33, 197])]
 }

@@ -29,17 +29,19 @@ pub fn forward(rec: &mut Recorder, logits: Tensor, labels: Tensor, scale: f32, s
             }
         }
     });
-    for entry in ["rows", "total"] {
-        let dispatch = rec.dispatch("cross_entropy", entry).bind("partial", partial);
-        let (dispatch, groups) = if entry == "rows" {
-            let dispatch = dispatch.bind("logits", logits).bind("labels", labels).bind("dlogits", dlogits);
-            (dispatch, grid(samples.div_ceil(64)))
-        } else {
-            (dispatch.bind("scalars", scalars), [1; 3])
-        };
-        let dispatch = dispatch.u32("samples", samples).u32("classes", classes).u32("slot", slot);
-        dispatch.f32("scale", share as f32).f32("gradient", gradient as f32).groups(groups);
-    }
+    let (lanes, list_lanes) = (rec.caps().row_lanes(), rec.caps().list_lanes());
+    let dispatch = rec.dispatch("cross_entropy", "rows").bind("logits", logits).bind("labels", labels);
+    dispatch
+        .bind("dlogits", dlogits)
+        .bind("partial", partial)
+        .u32("samples", samples)
+        .u32("classes", classes)
+        .f32("gradient", gradient as f32)
+        .constant("LANES", lanes)
+        .groups(grid((samples * lanes as usize).div_ceil(64)));
+    let dispatch = rec.dispatch("cross_entropy", "total").bind("partial", partial).bind("scalars", scalars);
+    let dispatch = dispatch.u32("samples", samples).u32("slot", slot).f32("scale", share as f32);
+    dispatch.constant("LANES", list_lanes).groups([1; 3]);
     rec.add_grad(logits, dlogits);
 }
 

@@ -26,7 +26,8 @@ pub fn record(rec: &mut Recorder, set: ParamSet, decay: f64) -> Average {
             }
         });
         let dispatch = rec.dispatch("ema", "update").bind("weight", weight).bind("average", average);
-        dispatch.u32("len", len).f32("share", share).groups(grid(len.div_ceil(64)));
+        // Arenas are padded to more than fours.
+        dispatch.u32("len", len / 4).f32("share", share).groups(grid((len / 4).div_ceil(64)));
         average
     };
     let chunks = weights.iter().enumerate().map(average).collect();

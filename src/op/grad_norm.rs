@@ -4,14 +4,18 @@
 use super::scalars;
 use crate::gpu::{ParamSet, Recorder, Tensor, grid};
 
-/// Elements that one invocation goes through, at least.
-const CHUNK: usize = 1024;
+/// Elements that one workgroup goes through, at least.
+const CHUNK: usize = 2048;
+/// Sums that the first pass leaves of a chunk of the arena, at most.
+const SUMS: usize = 4096;
 
 /// Writes norm and clip factor of the set's gradients to `scalars`.
 pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
     let grads: Vec<Tensor> = rec.chunks(set).iter().map(|c| c[1]).collect();
-    let sums: Vec<usize> = grads.iter().map(|&g| rec.len(g).div_ceil(CHUNK).min(4096)).collect();
-    let total: usize = sums.iter().sum();
+    let (lanes, list_lanes) = (rec.caps().row_lanes(), rec.caps().list_lanes());
+    let sums_each = 64 / lanes as usize;
+    let groups = |rec: &Recorder, grad| rec.len(grad).div_ceil(CHUNK).min(SUMS / sums_each);
+    let total: usize = grads.iter().map(|&grad| groups(rec, grad) * sums_each).sum();
     let partial = rec.transient("squares of gradients", &[total]);
     let len: usize = grads.iter().map(|&g| rec.len(g)).sum();
     let unscale = 1.0 / rec.loss_scale();
@@ -23,12 +27,13 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
         h.outputs[0][scalars::CLIP_SCALE] = unscale * factor;
     });
     let mut first = 0;
-    for (&grad, &count) in grads.iter().zip(&sums) {
+    for &grad in &grads {
         // Arenas are padded to more than fours.
-        let (len, groups) = (rec.len(grad) / 4, grid(count.div_ceil(64)));
+        let (len, groups) = (rec.len(grad) / 4, groups(rec, grad));
         let dispatch = rec.dispatch("grad_norm", "squares").bind("grad", grad).bind("partial", partial);
-        dispatch.u32("len", len).u32("sums", count).u32("first", first).groups(groups);
-        first += count;
+        let dispatch = dispatch.u32("len", len).u32("groups", groups).u32("first", first);
+        dispatch.constant("LANES", lanes).groups(grid(groups));
+        first += groups * sums_each;
     }
     rec.dispatch("grad_norm", "total")
         .bind("partial", partial)
@@ -37,5 +42,6 @@ pub fn record(rec: &mut Recorder, set: ParamSet, scalars: Tensor) {
         .f32("unscale", unscale as f32)
         .u32("norm_slot", scalars::GRAD_NORM)
         .u32("clip_slot", scalars::CLIP_SCALE)
+        .constant("LANES", list_lanes)
         .groups([1; 3]);
 }

@@ -5,7 +5,7 @@
 //! written with it.
 
 use super::check::Case;
-use super::expect_shape;
+use super::{by_fours, expect_shape};
 use crate::gpu::{Dtype, Recorder, Tensor, grid};
 
 /// Kind of distance.
@@ -57,8 +57,8 @@ pub struct LossArgs {
     pub slot: usize,
 }
 
-/// Elements that one invocation goes through, at least.
-const CHUNK: usize = 256;
+/// Elements that an invocation goes through, at least, or a workgroup of those that take four at a time.
+const CHUNK: [usize; 2] = [256, 1024];
 
 /// Adds the loss to its slot and gives `prediction (B, M, D)` its gradient; `target (B, N, D)`, `masked (B, M)`.
 pub fn forward(rec: &mut Recorder, prediction: Tensor, target: Tensor, masked: Tensor, args: LossArgs) {
@@ -67,7 +67,8 @@ pub fn forward(rec: &mut Recorder, prediction: Tensor, target: Tensor, masked: T
     expect_shape(rec, "loss", target, &[samples, tokens, channels]);
     expect_shape(rec, "loss", masked, &[samples, count]);
     let len = samples * count * channels;
-    let chunks = len.div_ceil(CHUNK).min(4096);
+    let wide = by_fours(rec, channels);
+    let chunks = len.div_ceil(CHUNK[usize::from(wide)]).min(4096);
     let LossArgs { kind, weight, scale, scalars, slot } = args;
     let mean = f64::from(scale) / len as f64;
     let gradient = rec.scaled_gradient(mean * f64::from(weight));
@@ -83,26 +84,28 @@ pub fn forward(rec: &mut Recorder, prediction: Tensor, target: Tensor, masked: T
             h.outputs[1][slot] += mean * kind.value(d);
         }
     });
-    for entry in ["chunks", "total"] {
-        let dispatch = rec.dispatch("loss", entry).bind("partial", partial);
-        let (dispatch, groups) = if entry == "chunks" {
-            let dispatch = dispatch.bind("prediction", prediction).bind("expected", target).bind("index", masked);
-            (dispatch.bind("dprediction", dprediction), grid(chunks.div_ceil(64)))
-        } else {
-            (dispatch.bind("scalars", scalars), [1; 3])
-        };
-        dispatch
-            .u32("samples", samples)
-            .u32("masked", count)
-            .u32("tokens", tokens)
-            .u32("channels", channels)
-            .u32("chunks", chunks)
-            .u32("slot", slot)
-            .u32("kind", kind as usize)
-            .f32("scale", mean as f32)
-            .f32("gradient", gradient as f32)
-            .groups(groups);
-    }
+    let ([entry, prediction_name, expected_name, dprediction_name], each, groups) = if wide {
+        (["chunks_wide", "prediction_wide", "expected_wide", "dprediction_wide"], 4, chunks)
+    } else {
+        (["chunks", "prediction", "expected", "dprediction"], 1, chunks.div_ceil(64))
+    };
+    let dispatch = rec.dispatch("loss", entry).bind(prediction_name, prediction).bind(expected_name, target);
+    dispatch
+        .bind("index", masked)
+        .bind(dprediction_name, dprediction)
+        .bind("partial", partial)
+        .u32("samples", samples)
+        .u32("masked", count)
+        .u32("tokens", tokens)
+        .u32("channels", channels / each)
+        .u32("chunks", chunks)
+        .u32("kind", kind as usize)
+        .f32("gradient", gradient as f32)
+        .groups(grid(groups));
+    let lanes = rec.caps().list_lanes();
+    let dispatch = rec.dispatch("loss", "total").bind("partial", partial).bind("scalars", scalars);
+    let dispatch = dispatch.u32("chunks", chunks).u32("slot", slot).f32("scale", mean as f32);
+    dispatch.constant("LANES", lanes).groups([1; 3]);
     rec.add_grad(prediction, dprediction);
 }
 
@@ -127,5 +130,7 @@ pub fn cases() -> Vec<Case> {
         case(LossKind::L1, [1, 1, 1], 1),
         case(LossKind::L2, [3, 5, 64], 197),
         case(LossKind::SmoothL1, [1, 33, 48], 33),
+        case(LossKind::L1, [2, 9, 260], 11),
+        case(LossKind::L2, [1, 3, 4], 3),
     ]
 }

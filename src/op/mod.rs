@@ -33,6 +33,7 @@ pub fn cases() -> Vec<check::Case> {
     let all = [
         adamw::cases(),
         attention::cases(),
+        column_sum::cases(),
         cross_entropy::cases(),
         dropout::cases(),
         ema::cases(),
@@ -42,14 +43,21 @@ pub fn cases() -> Vec<check::Case> {
         patch::cases(),
         patch_target::cases(),
         pool::cases(),
+        residual::cases(),
         rows::cases(),
     ];
     all.into_iter().flatten().collect()
 }
 
-/// `(rows a chunk, chunks)` of a sum over rows in two stages: at most 64 chunks, none of under 32 rows but the last.
-pub(crate) fn row_chunks(rows: usize) -> (usize, usize) {
-    let chunk = rows.div_ceil(64).max(32);
+/// Whether rows of so many numbers are read four at a time by workgroups that wait for each other: the kernels of GPUs.
+pub(crate) fn by_fours(rec: &Recorder, width: usize) -> bool {
+    !rec.caps().software && width.is_multiple_of(4)
+}
+
+/// `(rows a chunk, chunks)` of a sum over rows in two passes, none of under 32 rows but the last: at most 64 chunks, or 256 where
+/// the passes are those `by_fours`, whose workgroups take 32 rows a turn.
+pub(crate) fn row_chunks(rows: usize, by_fours: bool) -> (usize, usize) {
+    let chunk = if by_fours { rows.div_ceil(256).next_multiple_of(32) } else { rows.div_ceil(64).max(32) };
     (chunk, rows.div_ceil(chunk))
 }
 

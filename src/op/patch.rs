@@ -73,8 +73,11 @@ fn record(
     rec.node("patch", &inputs, &[y], 0.0, move |h| twin(h, z));
     let from_bytes = entry == "from_bytes";
     let binding = if from_bytes { "bytes" } else { "video" };
-    let (entry, y_binding, each) =
-        if from_bytes && cut.patch.is_multiple_of(4) { ("from_bytes_wide", "y_wide", 4) } else { (entry, "y", 1) };
+    let (entry, y_binding, each) = if from_bytes && cut.patch.is_multiple_of(4) && size.is_multiple_of(4) {
+        ("from_bytes_wide", "y_wide", 12)
+    } else {
+        (entry, "y", 1)
+    };
     // Without an index the binding is not read; any tensor will do.
     let dispatch = rec.dispatch("patch", entry).bind(binding, source).bind("index", index.unwrap_or(source));
     dispatch
@@ -138,6 +141,8 @@ pub fn cases() -> Vec<Case> {
         bytes(4, 16, Cut { tubelet: 2, patch: 8, frame_step: 1 }, Some(5)),
         bytes(2, 21, Cut { tubelet: 1, patch: 7, frame_step: 1 }, Some(1)),
         bytes(4, 21, image, None),
+        bytes(2, 16, Cut { tubelet: 1, patch: 4, frame_step: 1 }, None),
+        bytes(2, 18, Cut { tubelet: 1, patch: 4, frame_step: 1 }, Some(3)),
         normalized,
     ]
 }

@@ -5,6 +5,7 @@
 //! - Per colour (VideoMAE): of pixels in [0, 1], `(x - mean) / (sqrt(var) + 1e-6)` over the n values of one colour.
 //! - Whole (MAE): of the normalised pixels, `(x - mean) / sqrt(var + 1e-6)` over all 3 n values.
 
+use super::by_fours;
 use super::check::Case;
 use super::patch::{DEVIATION, MEAN};
 use crate::gpu::{Recorder, Tensor, grid};
@@ -19,6 +20,8 @@ pub enum Normalise {
 }
 
 const EPS: f64 = 1e-6;
+/// Pixels a colour that a workgroup of `patch_target_wide.wgsl` keeps in registers: `256 MOST` there.
+const MOST_WIDE: usize = 1024;
 
 fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let n = values.clone().count() as f64;
@@ -57,6 +60,13 @@ pub fn forward(rec: &mut Recorder, x: Tensor, normalise: Normalise) -> Tensor {
     rec.node("patch_target", &[x], &[y], 6.0 * (rows * 3 * pixels) as f64, move |h| {
         twin(h.inputs[0], &mut h.outputs[0], pixels, normalise);
     });
+    if by_fours(rec, pixels) && pixels <= MOST_WIDE {
+        let dispatch = rec.dispatch("patch_target_wide", "targets").bind("x", x).bind("y", y);
+        let dispatch = dispatch.u32("rows", rows).u32("pixels", pixels);
+        let dispatch = dispatch.constant("WHOLE", u32::from(normalise == Normalise::Whole));
+        dispatch.constant("PARTS", pixels.div_ceil(256) as u32).groups(grid(rows));
+        return y;
+    }
     let (entry, invocations) = match normalise {
         Normalise::PerColour => ("per_colour", 3 * rows),
         Normalise::Whole => ("whole", rows),
@@ -79,5 +89,9 @@ pub fn cases() -> Vec<Case> {
         case(197, 7, Normalise::PerColour),
         case(7, 64, Normalise::Whole),
         case(70, 33, Normalise::Whole),
+        case(3, 512, Normalise::PerColour),
+        case(3, 512, Normalise::Whole),
+        case(2, 1024, Normalise::PerColour),
+        case(2, 1028, Normalise::Whole),
     ]
 }

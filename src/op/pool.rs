@@ -1,6 +1,7 @@
 //! Mean over tokens: `y[b, c] = mean_n x[b, n, c]`, `dx[b, n, c] = dy[b, c] / N`; x (B, N, C), y (B, C).
 
 use super::check::Case;
+use super::column_sum::{self, Rows, Sums};
 use crate::gpu::{Recorder, Tensor, grid};
 
 /// `y (B, C)` of x (B, N, C).
@@ -14,19 +15,27 @@ pub fn forward(rec: &mut Recorder, x: Tensor) -> Tensor {
             h.outputs[0][i / (tokens * channels) * channels + i % channels] += v / tokens as f64;
         }
     });
-    let sizes = [("samples", samples), ("tokens", tokens), ("channels", channels)];
-    let dispatch = rec.dispatch("pool", "forward").bind("x", x).bind("y", y);
-    let dispatch = sizes.iter().fold(dispatch, |d, (name, value)| d.u32(name, *value));
-    dispatch.groups(grid((samples * channels).div_ceil(64)));
+    if rec.caps().software {
+        let dispatch = rec.dispatch("pool", "forward").bind("x", x).bind("y", y);
+        let dispatch = dispatch.u32("samples", samples).u32("tokens", tokens).u32("channels", channels);
+        dispatch.groups(grid((samples * channels).div_ceil(64)));
+    } else {
+        let rows = Rows::all(tokens);
+        let sums = Sums { matrices: samples, skip: 0..0, scale: 1.0 / tokens as f32, store: true };
+        column_sum::record(rec, x, y, rows, &sums);
+    }
     rec.tape(&[x], y, move |rec, dy| {
         let dx = rec.transient("d pooled", &[samples, tokens, channels]);
         rec.node("pool.backward", &[dy], &[dx], len as f64, move |h| {
             let at = |i: usize| i / (tokens * channels) * channels + i % channels;
             h.outputs[0] = (0..len).map(|i| h.inputs[0][at(i)] / tokens as f64).collect();
         });
-        let dispatch = rec.dispatch("pool", "backward").bind("dy", dy).bind("dx", dx);
-        let dispatch = sizes.iter().fold(dispatch, |d, (name, value)| d.u32(name, *value));
-        dispatch.groups(grid(len.div_ceil(64)));
+        let wide = channels.is_multiple_of(4);
+        let (entry, dy_name, dx_name, each) =
+            if wide { ("backward_wide", "dy_wide", "dx_wide", 4) } else { ("backward", "dy", "dx", 1) };
+        let dispatch = rec.dispatch("pool", entry).bind(dy_name, dy).bind(dx_name, dx);
+        let dispatch = dispatch.u32("samples", samples).u32("tokens", tokens).u32("channels", channels / each);
+        dispatch.groups(grid((len / each).div_ceil(64)));
         rec.add_grad(x, dx);
     });
     y
@@ -40,5 +49,5 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, x)
         })
     };
-    vec![case([1, 1, 1]), case([3, 197, 7]), case([2, 33, 64])]
+    vec![case([1, 1, 1]), case([3, 197, 7]), case([2, 33, 64]), case([3, 70, 260])]
 }

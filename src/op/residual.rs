@@ -3,6 +3,7 @@
 //!
 //! `dx = dy` and, without scale, `dbranch = dy` are the handle of dy itself; with one, `dbranch = scale[b] * dy`.
 
+use super::check::Case;
 use super::expect_shape;
 use crate::gpu::{Recorder, Tensor, grid};
 
@@ -27,7 +28,25 @@ pub fn backward(rec: &mut Recorder, dy: Tensor, skip: Skip) -> Tensor {
         let scaled = h.inputs[0].iter().enumerate().map(|(i, dy)| h.inputs[1][i / per_sample] * dy);
         h.outputs[0] = scaled.collect();
     });
-    let dispatch = rec.dispatch("residual", "backward").bind("dy", dy).bind("scale", scale);
-    dispatch.bind("dbranch", dbranch).u32("len", len).u32("per_sample", per_sample).groups(grid(len.div_ceil(64)));
+    let (entry, dy_name, dbranch_name, each) = if per_sample.is_multiple_of(4) {
+        ("backward_wide", "dy_wide", "dbranch_wide", 4)
+    } else {
+        ("backward", "dy", "dbranch", 1)
+    };
+    let dispatch = rec.dispatch("residual", entry).bind(dy_name, dy).bind("scale", scale).bind(dbranch_name, dbranch);
+    let dispatch = dispatch.u32("len", len / each).u32("per_sample", per_sample / each);
+    dispatch.groups(grid((len / each).div_ceil(64)));
     dbranch
+}
+
+/// Test cases: the gradient of a scaled branch.
+pub fn cases() -> Vec<Case> {
+    let case = |shape: [usize; 3]| {
+        Case::new(format!("residual.backward {shape:?}"), move |rig| {
+            let (x, dy) = (rig.input("x", &shape), rig.input("dy", &shape));
+            let scale = Some(rig.input("scale", &shape[..1]));
+            backward(&mut rig.rec, dy, Skip { x, scale })
+        })
+    };
+    vec![case([3, 7, 33]), case([3, 7, 12])]
 }

@@ -4,7 +4,8 @@
 //! All are copies, so gradients are copies too; the learned token's is the sum over its rows (`+=`).
 
 use super::check::Case;
-use super::{expect_shape, row_chunks};
+use super::column_sum::{self, Rows, Sums};
+use super::expect_shape;
 use crate::gpu::{Recorder, Tensor, grid};
 
 /// A sequence to assemble.
@@ -136,34 +137,18 @@ pub fn assemble(rec: &mut Recorder, stack: &[Parts]) -> Tensor {
             if let Some(dtoken) = rec.param_grad(*token) {
                 let base = i * samples * len;
                 let tail = (x_start + count, len - x_start - count);
-                token_gradient(rec, dy, dtoken, TokenRows { samples, len, base, head: x_start, tail });
+                token_gradient(rec, dy, dtoken, Rows { samples, len, base, head: x_start, tail });
             }
         }
     });
     y
 }
 
-/// The rows that the token fills.
-#[derive(Clone, Copy)]
-struct TokenRows {
-    samples: usize,
-    len: usize,
-    /// Rows before the first sample's.
-    base: usize,
-    /// Of each sample, as many at its start.
-    head: usize,
-    /// First and number of those at its end.
-    tail: (usize, usize),
-}
-
 /// `dtoken += ` the sum of dy over the rows that it fills.
-fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, at: TokenRows) {
-    let TokenRows { samples, len, base, head, tail: (tail, tail_len) } = at;
+fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, at: Rows) {
+    let Rows { samples, len, base, head, tail: (tail, tail_len) } = at;
     let channels = rec.width(dy);
-    let rows = samples * (head + tail_len);
-    let (chunk, chunks) = row_chunks(rows);
-    let partial = rec.transient("token sums", &[chunks, channels]);
-    rec.node("rows.token_gradient", &[dy], &[dtoken], (rows * channels) as f64, move |h| {
+    rec.node("rows.token_gradient", &[dy], &[dtoken], (at.count() * channels) as f64, move |h| {
         for b in 0..samples {
             for k in (0..head).chain(tail..tail + tail_len) {
                 let row = &h.inputs[0][(base + b * len + k) * channels..][..channels];
@@ -171,21 +156,7 @@ fn token_gradient(rec: &mut Recorder, dy: Tensor, dtoken: Tensor, at: TokenRows)
             }
         }
     });
-    let columns = channels.div_ceil(64) as u32;
-    for (entry, groups) in [("sum_chunks", [columns, chunks as u32, 1]), ("add_chunks", [columns, 1, 1])] {
-        let dispatch = rec.dispatch("rows", entry).bind("partial", partial);
-        let dispatch = if entry == "sum_chunks" { dispatch.bind("x", dy) } else { dispatch.bind("total", dtoken) };
-        dispatch
-            .u32("samples", samples)
-            .u32("count", head)
-            .u32("channels", channels)
-            .u32("from_len", len)
-            .u32("from_start", base)
-            .u32("chunk", chunk)
-            .u32("tail_start", base + tail)
-            .u32("tail_len", tail_len)
-            .groups(groups);
-    }
+    column_sum::record(rec, dy, dtoken, at, &Sums { matrices: 1, skip: 0..0, scale: 1.0, store: false });
 }
 
 /// Rows `start..start + count` of each sample of one of the stack (which, of how many), as a node without gradient.
