@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod demo;
+mod digest;
 pub mod eval;
 pub mod gpu;
 pub mod model;

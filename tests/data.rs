@@ -239,6 +239,17 @@ fn a_bad_file_is_replaced_and_many_end_the_run() {
         next(&mut loader);
     }
     assert_eq!(loader.bad_files(), [set.items.at(4).path]);
+    // None means none.
+    let strict = LoaderConfig { max_bad: 0.0, ..config(2, Position::default()) };
+    let mut loader = Loader::new(Arc::new(set.clone()), strict);
+    let error = (0..8).find_map(|_| loader.next_batch(&mut Batch::default()).err());
+    assert!(matches!(error, Some(Error::TooManyBad { bad: 1, .. })), "{error:?}");
+    // A position behind the end of a set that has become smaller is the next pass's start.
+    let behind = config(2, Position { epoch: 0, batch: 9 });
+    set.items = set.items.iter().filter(|item| !item.path.ends_with("000004.mp4")).collect();
+    let mut loader = Loader::new(Arc::new(set.clone()), behind);
+    assert_eq!(next(&mut loader).next, Position { epoch: 1, batch: 1 });
+    let mut set = synth_set(dir.path(), 12);
     let gone =
         |(index, item): (usize, Item)| if index < 6 { Item::of(dir.path().join(format!("{index}.mp4"))) } else { item };
     set.items = set.items.iter().enumerate().map(gone).collect();
@@ -247,6 +258,63 @@ fn a_bad_file_is_replaced_and_many_end_the_run() {
         .find_map(|_| loader.next_batch(&mut Batch::default()).err())
         .expect("six bad files of twelve went unnoticed");
     assert!(matches!(error, Error::TooManyBad { .. }), "{error}");
+}
+
+/// Folders of frames of one grey each, so that a pixel tells which frame it is of.
+fn grey_set(dir: &Path, videos: usize, frames: u8) -> Dataset {
+    for video in 0..videos {
+        let folder = dir.join(format!("v{video}"));
+        std::fs::create_dir(&folder).unwrap();
+        for frame in 0..frames {
+            let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([4 * frame; 3]));
+            picture.save(folder.join(format!("{frame:02}.png"))).unwrap();
+        }
+    }
+    Dataset::open(dir, None).unwrap()
+}
+
+/// A batch counts videos; the clips of one are of the same frames, as the official programs augment what they decoded once.
+#[test]
+fn repeated_clips_are_of_the_same_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = Arc::new(grey_set(dir.path(), 6, 60));
+    let (view, repeats) = (View::Training(Training::crops(1.0)), 3);
+    let clip = ClipConfig { view, repeats, teacher_size: None, ..CLIP };
+    let config = LoaderConfig { clip, mask: None, ..config(2, Position::default()) };
+    let mut loader = Loader::new(set, config);
+    assert_eq!(loader.batches(), 2, "6 videos, 3 a batch");
+    let mut starts = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let batch = next(&mut loader);
+        assert_eq!((batch.labels.len(), batch.frames.len()), (9, 9 * 4 * 32 * 32 * 3));
+        let frames = batch.frames.chunks_exact(32 * 32 * 3).map(|frame| frame[0] / 4).collect::<Vec<_>>();
+        for video in frames.chunks_exact(3 * 4) {
+            assert!(video.chunks_exact(4).all(|clip| clip == &video[..4]), "{video:?}");
+            // Four frames spread over eight.
+            assert_eq!([1, 2, 3].map(|i| video[i] - video[0]), [2, 5, 7]);
+            starts.insert(video[0]);
+        }
+    }
+    assert!(starts.len() > 4, "{starts:?}");
+}
+
+/// MAE's images: any share of the area from a fifth on, and half of them mirrored.
+#[test]
+fn resized_images_are_mirrored_by_chance() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("v");
+    std::fs::create_dir(&folder).unwrap();
+    image::RgbImage::from_fn(64, 64, |x, _| image::Rgb([4 * x as u8; 3])).save(folder.join("0.png")).unwrap();
+    let set = Arc::new(Dataset::open(dir.path(), None).unwrap());
+    let draw = |flip| {
+        let clip = ClipConfig::new(1, 1, 16, View::Resized { crop_min: 0.2, flip });
+        let config = LoaderConfig { clip, mask: None, batch: 1, ..config(2, Position::default()) };
+        let mut loader = Loader::new(Arc::clone(&set), config);
+        let rising = |frames: &[u8]| frames[15 * 3] > frames[0];
+        (0..60).filter(|_| rising(&next(&mut loader).frames)).count()
+    };
+    assert_eq!(draw(false), 60);
+    assert!((15..45).contains(&draw(true)));
 }
 
 /// Frames of one picture: whatever is drawn, all frames of a clip must come out alike, and clips differ.

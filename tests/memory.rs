@@ -84,7 +84,7 @@ fn the_loader_reuses_its_buffers() {
                 let before = COUNT.load(Ordering::Relaxed);
                 for _ in 0..batches {
                     loader.next_batch(&mut batch).unwrap();
-                    assert_eq!(batch.frames.len(), 4 * 8 * 128 * 128 * 3);
+                    assert_eq!(batch.frames.len(), 4 * repeats * 8 * 128 * 128 * 3);
                 }
                 COUNT.load(Ordering::Relaxed) - before
             };

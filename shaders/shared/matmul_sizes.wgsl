@@ -2,7 +2,7 @@
 
 // 0: A (M, K), B (K, N). 1: A (M, K), B (N, K). 2: A (K, M), B (K, N).
 override LAYOUT: u32 = 0u;
-// K is a multiple of 32, of every kernel's slabs: nothing past its end is read.
+// K is a multiple of DEPTH: nothing past its end is read.
 override WHOLE: bool = false;
 
 // K is cut into `splits` ranges of `depth` terms; each range's sums go to a C of their own, which `matmul_sum` adds.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
 
 use super::{AdapterArgs, Failure, train};
 use crate::config::{DataConfig, MaskRule, OptimConfig, SaveConfig};
@@ -16,6 +17,11 @@ pub(super) fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
     if let Some(value) = flag {
         field.clone_from(value);
     }
+}
+
+/// Sets a switch where one of its two flags was given.
+pub(super) fn switch(field: &mut bool, on: bool, off: bool) {
+    *field = on || (*field && !off);
 }
 
 /// Decoding threads: as many as cores, 8 at most.
@@ -107,7 +113,7 @@ impl FromStr for Accumulate {
 
 #[derive(Args, Clone)]
 pub(super) struct OptimArgs {
-    /// Clips of a micro-batch [default: 8 for the published models]; with --accumulate auto, of a step.
+    /// Videos of a micro-batch [default: 8 for the published models]; with --accumulate auto, of a step. Each gives one clip, or --repeats.
     #[arg(long)]
     batch: Option<usize>,
     /// Micro-batches of a step; auto: the recipe's whole batch, in the largest micro-batches that fit in --memory.
@@ -117,18 +123,21 @@ pub(super) struct OptimArgs {
     #[arg(long, default_value_t = 4.0)]
     memory: f64,
     /// Keep no activations of blocks for the backward pass, but compute them again: less memory, more time; --dry-run shows both.
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_recompute")]
     recompute: bool,
-    /// Passes over the set.
-    #[arg(long)]
+    /// Keep them, where the recipe or config recomputes.
+    #[arg(long, overrides_with = "recompute")]
+    no_recompute: bool,
+    /// Passes over the set; fewer than the recipe's shorten its warm-up in proportion.
+    #[arg(long, conflicts_with = "steps")]
     epochs: Option<usize>,
     /// Steps, instead of passes.
     #[arg(long)]
     steps: Option<usize>,
-    /// Learning rate of a total batch of 256.
+    /// Learning rate of 256 videos a step; it is scaled by the videos of a step.
     #[arg(long)]
     lr: Option<f64>,
-    /// Where it ends, of a total batch of 256.
+    /// Where it ends, of 256 videos a step.
     #[arg(long)]
     min_lr: Option<f64>,
     /// Passes of warm-up.
@@ -146,13 +155,25 @@ pub(super) struct OptimArgs {
 }
 
 impl OptimArgs {
-    pub fn apply(&self, c: &mut OptimConfig) {
+    /// A run that has begun, `resumed`, keeps its warm-up.
+    pub fn apply(&self, c: &mut OptimConfig, resumed: bool) {
         set(&mut c.batch, &self.batch);
-        if let Some(Accumulate::Count(count)) = self.accumulate {
-            c.accumulate = count;
+        match self.accumulate {
+            Some(Accumulate::Count(count)) => c.accumulate = count,
+            // The batch given is a step's.
+            Some(Accumulate::Auto) if self.batch.is_some() => c.accumulate = 1,
+            _ => {}
         }
-        c.recompute |= self.recompute;
-        set(&mut c.epochs, &self.epochs);
+        switch(&mut c.recompute, self.recompute, self.no_recompute);
+        if let Some(epochs) = self.epochs {
+            if !resumed && epochs < c.epochs && self.warmup_epochs.is_none() && c.warmup_epochs > 0.0 {
+                let (before, all) = (c.warmup_epochs, c.epochs);
+                c.warmup_epochs *= epochs as f64 / all as f64;
+                let after = c.warmup_epochs;
+                println!("warm-up: {after:.3} passes, as {before} of {all}; --warmup-epochs sets another");
+            }
+            (c.epochs, c.steps) = (epochs, 0);
+        }
         set(&mut c.steps, &self.steps);
         set(&mut c.lr, &self.lr);
         set(&mut c.min_lr, &self.min_lr);
@@ -169,11 +190,10 @@ impl OptimArgs {
         self.accumulate == Some(Accumulate::Auto)
     }
 
-    /// With --accumulate auto, the largest micro-batch that fits; a multiple of `unit`. `record` records a step.
+    /// With --accumulate auto, the largest micro-batch that fits. `record` records a step.
     pub fn fit(
         &self,
         optim: &mut OptimConfig,
-        unit: usize,
         gpu: &AdapterArgs,
         record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -182,9 +202,8 @@ impl OptimArgs {
         }
         let (caps, _) = gpu.caps()?;
         let memory = (self.memory * f64::from(1 << 30)) as usize;
-        *optim = fit::fit(optim, unit, memory, |optim| {
-            Ok::<_, Failure>(train::planned(&caps, optim, &record)?.total_bytes())
-        })?;
+        *optim =
+            fit::fit(optim, memory, |optim| Ok::<_, Failure>(train::planned(&caps, optim, &record)?.total_bytes()))?;
         println!("micro-batches of {}, {} a step", optim.batch, optim.accumulate);
         Ok(())
     }
@@ -195,9 +214,13 @@ pub(super) struct RunArgs {
     /// Print parameters, memory, dispatches and FLOPs of a step, and run nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on with this run directory, with its own config.
+    /// Go on with this run directory, with its own config. Flags of length, rates, clipping, batch and memory, saving,
+    /// threads and places of files change it from here on; others are refused.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Go on although the set is another than the run's.
+    #[arg(long, requires = "resume")]
+    pub changed_data: bool,
     /// Start from a recipe, see `mvd recipes`; other flags override it.
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub recipe: Option<String>,
@@ -210,6 +233,9 @@ pub(super) struct RunArgs {
     /// Steps from one checkpoint to the next.
     #[arg(long)]
     save_every: Option<usize>,
+    /// Minutes from one checkpoint to the next, whichever comes first; 0: by steps alone [default: 10].
+    #[arg(long)]
+    save_minutes: Option<f64>,
     /// Newest checkpoints kept.
     #[arg(long)]
     keep_last: Option<usize>,
@@ -221,7 +247,79 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub fn apply(&self, c: &mut SaveConfig) {
         set(&mut c.every, &self.save_every);
+        set(&mut c.minutes, &self.save_minutes);
         set(&mut c.keep_last, &self.keep_last);
         set(&mut c.keep_every, &self.keep_every);
+    }
+}
+
+/// The flags given on the command line, by their names in clap.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given(Vec<String>);
+
+impl Given {
+    /// Those of a subcommand.
+    pub fn of(command: &Command, matches: &ArgMatches) -> Given {
+        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Given(command.get_arguments().map(|arg| arg.get_id().as_str()).filter(given).map(str::to_owned).collect())
+    }
+
+    /// Refuses what a run that has begun cannot change; `more` is what this kind of run can change beside the usual.
+    pub fn may_change(&self, more: &[&str]) -> Result<(), Failure> {
+        const CHANGEABLE: [&str; 31] = [
+            "resume",
+            "changed_data",
+            "dry_run",
+            "epochs",
+            "steps",
+            "lr",
+            "min_lr",
+            "warmup_epochs",
+            "weight_decay",
+            "weight_decay_end",
+            "clip_grad",
+            "batch",
+            "accumulate",
+            "memory",
+            "recompute",
+            "no_recompute",
+            "save_every",
+            "save_minutes",
+            "keep_last",
+            "keep_every",
+            "data",
+            "root",
+            "index",
+            "threads",
+            "max_bad",
+            "adapter",
+            "backend",
+            "kernels",
+            "precision",
+            "no_autotune",
+            "cache",
+        ];
+        let fixed = |id: &&String| !CHANGEABLE.contains(&id.as_str()) && !more.contains(&id.as_str());
+        let fixed: Vec<String> = self.0.iter().filter(fixed).map(|id| format!("--{}", id.replace('_', "-"))).collect();
+        if fixed.is_empty() {
+            return Ok(());
+        }
+        let flags = fixed.join(", ");
+        Err(format!("{flags}: would make it another run; leave it out with --resume, or begin a new run without")
+            .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_make_another_run_is_refused_by_name() {
+        let given = |flags: &[&str]| Given(flags.iter().map(|flag| (*flag).to_owned()).collect());
+        assert!(given(&["resume", "lr", "threads", "save_minutes"]).may_change(&[]).is_ok());
+        let text = given(&["resume", "mask_ratio", "lr", "seed"]).may_change(&[]).unwrap_err().to_string();
+        assert!(text.starts_with("--mask-ratio, --seed: would make it another run"), "{text}");
+        assert!(given(&["val"]).may_change(&[]).is_err() && given(&["val"]).may_change(&["val"]).is_ok());
     }
 }

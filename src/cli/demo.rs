@@ -8,6 +8,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::threads;
+use super::report::say;
+use super::stop::Stop;
 use super::{AdapterArgs, Failure};
 use crate::config::size;
 use crate::demo::{self, Options, Progress, Sizes};
@@ -42,6 +44,7 @@ struct Bar {
     stage: String,
     part: Range<f64>,
     total: usize,
+    stop: Stop,
 }
 
 impl Progress for Bar {
@@ -51,7 +54,7 @@ impl Progress for Bar {
         self.part = part;
         self.bar.set_message(name.to_owned());
         if self.bar.is_hidden() {
-            println!("{name}");
+            say(name);
         }
     }
 }
@@ -71,7 +74,7 @@ impl Reporter for Bar {
             self.stage
         ));
         if self.bar.is_hidden() && step == total {
-            println!("  {total} steps, loss {loss:.4}");
+            say(&format!("  {total} steps, loss {loss:.4}"));
         }
     }
 
@@ -79,8 +82,12 @@ impl Reporter for Bar {
 
     fn note(&mut self, text: &str) {
         if self.bar.is_hidden() {
-            println!("  {text}");
+            say(&format!("  {text}"));
         }
+    }
+
+    fn stop(&self) -> Option<i32> {
+        self.stop.signal()
     }
 }
 
@@ -97,10 +104,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let style = ProgressStyle::with_template("[{elapsed}] {bar:30} {percent:>3} %  {msg}")?;
     let bar = ProgressBar::new(1000).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
-    let mut progress = Bar { bar, stage: String::new(), part: 0.0..0.0, total: 0 };
+    let mut progress = Bar { bar, stage: String::new(), part: 0.0..0.0, total: 0, stop: Stop::listen()? };
     let options = Options { out: out.clone(), minutes: *minutes, seed: *seed, threads: threads(), sizes };
-    let page = demo::run(&gpu, &options, &mut progress)?;
+    let page = demo::run(&gpu, &options, &mut progress);
     progress.bar.finish_and_clear();
-    println!("the page: {}", page.display());
+    say(&format!("the page: {}", page?.display()));
     Ok(())
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
+use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, switch, threads};
+use super::report::say;
+use super::stop::Stop;
+use super::train::Flags;
 use super::{AdapterArgs, Failure, report, train};
 use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
@@ -26,7 +29,7 @@ pub(super) struct DistillArgs {
     /// Student: tiny, small, base, large, huge, or dim,depth,heads.
     #[arg(long, value_parser = size)]
     student: Option<Vit>,
-    /// Decoders, as --student [default: the student's width, depth 2].
+    /// Decoders, as --student [default: the recipe's; where they are as wide as its student, as wide as --student].
     #[arg(long, value_parser = size)]
     decoder: Option<Vit>,
     /// Weights of the image teacher (MAE), safetensors or PyTorch.
@@ -57,8 +60,11 @@ pub(super) struct DistillArgs {
     #[arg(long, value_enum)]
     loss: Option<LossKind>,
     /// Normalise the teachers' features (LayerNorm without affine).
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_norm_feature")]
     norm_feature: bool,
+    /// Take them as they are, where the recipe or config normalises.
+    #[arg(long, overrides_with = "norm_feature")]
+    no_norm_feature: bool,
     /// Stochastic depth of the last block.
     #[arg(long)]
     drop_path: Option<f64>,
@@ -98,57 +104,180 @@ impl DistillArgs {
         if self.is_built_in() {
             // Shorter than the recipe: minutes on two CPU cores.
             config.optim = OptimConfig { epochs: 2, lr: 3.2e-2, min_lr: 0.0, warmup_epochs: 0.2, ..config.optim };
-        } else if let Some(student) = self.student {
-            // The recipe's decoders are as wide as its student; another student brings its own width.
-            config.decoder = Vit { depth: 2, ..student };
-        }
-        if !self.run.dry_run && !self.is_built_in() {
-            config.image_teacher = config.image_teacher.filter(|_| self.image_teacher.is_some());
-            config.video_teacher = config.video_teacher.filter(|_| self.video_teacher.is_some());
         }
         Ok(config)
     }
 
-    /// The complete config: where it starts from, with the flags given.
+    fn fitted(&self, config: &mut DistillConfig) -> Result<(), Failure> {
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
+    }
+
+    /// Applies the flags of the teachers. `before` is what size and patch the student's frames had without flags.
+    fn teachers(&self, config: &mut DistillConfig, before: (usize, usize)) -> Result<(), Failure> {
+        let first = |flags: &[(&'static str, bool)]| flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
+        let image = TeacherFlags {
+            name: "image",
+            weights: &self.image_teacher,
+            vit: &self.image_teacher_size,
+            weight: self.image_weight,
+            given: first(&[
+                ("--image-teacher", self.image_teacher.is_some()),
+                ("--image-teacher-size", self.image_teacher_size.is_some()),
+                ("--image-teacher-patch", self.image_teacher_patch.is_some()),
+                ("--image-teacher-input-size", self.image_teacher_input_size.is_some()),
+            ]),
+        };
+        let video = TeacherFlags {
+            name: "video",
+            weights: &self.video_teacher,
+            vit: &self.video_teacher_size,
+            weight: self.video_weight,
+            given: first(&[
+                ("--video-teacher", self.video_teacher.is_some()),
+                ("--video-teacher-size", self.video_teacher_size.is_some()),
+            ]),
+        };
+        let now = (config.data.input_size, config.data.patch);
+        image.apply(&mut config.image_teacher, before, now)?;
+        video.apply(&mut config.video_teacher, before, now)?;
+        if let Some(t) = &mut config.image_teacher {
+            set(&mut t.size, &self.image_teacher_input_size);
+            set(&mut t.patch, &self.image_teacher_patch);
+        }
+        Ok(())
+    }
+}
+
+impl Flags<DistillConfig> for DistillArgs {
+    const CHANGEABLE: &[&str] = &["image_teacher", "video_teacher"];
+
+    fn run(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn out(&self) -> &Path {
+        &self.out
+    }
+
     fn config(&self) -> Result<DistillConfig, Failure> {
         let mut config = train::base(&self.run, recipes::distill, || self.preset())?;
         config.data.threads = threads();
         let before = (config.data.input_size, config.data.patch);
         self.data.apply(&mut config.data);
         self.mask.apply(&mut config.mask);
-        self.optim.apply(&mut config.optim);
+        self.optim.apply(&mut config.optim, false);
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.crop_min, &self.crop_min);
-        set(&mut config.student, &self.student);
+        let own = |vit: Vit| (vit.dim, vit.heads);
+        if let Some(student) = self.student {
+            // Another student brings the width of decoders as wide as the student; the larger models' have their own.
+            if own(config.decoder) == own(config.student) {
+                config.decoder = Vit { depth: config.decoder.depth, ..student };
+            }
+            config.student = student;
+        }
         set(&mut config.decoder, &self.decoder);
         set(&mut config.loss, &self.loss);
         set(&mut config.drop_path, &self.drop_path);
-        config.norm_feature |= self.norm_feature;
-        let (side, patch) = (config.data.input_size, config.data.patch);
-        for (teacher, weights, vit, weight) in [
-            (&mut config.image_teacher, &self.image_teacher, &self.image_teacher_size, self.image_weight),
-            (&mut config.video_teacher, &self.video_teacher, &self.video_teacher_size, self.video_weight),
-        ] {
-            let Some(t) = teacher else { continue };
-            set(&mut t.weights, weights);
-            set(&mut t.vit, vit);
-            set(&mut t.weight, &weight);
-            // A teacher that takes the student's frames and patches goes on doing so.
-            if (t.size, t.patch) == before {
-                (t.size, t.patch) = (side, patch);
-            }
-            if t.weight == 0.0 {
-                *teacher = None;
-            }
-        }
-        if let Some(t) = &mut config.image_teacher {
-            set(&mut t.size, &self.image_teacher_input_size);
-            set(&mut t.patch, &self.image_teacher_patch);
-        }
-        let base = config.clone();
-        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| record(&base, optim, rec))?;
+        switch(&mut config.norm_feature, self.norm_feature, self.no_norm_feature);
+        self.teachers(&mut config, before)?;
+        self.fitted(&mut config)?;
         Ok(config)
+    }
+
+    fn complete(&self, stop: &Stop) -> Result<DistillConfig, Failure> {
+        let mut config = self.config()?;
+        if self.is_built_in() {
+            // Before minutes of stage one.
+            RunDir::vacant(&self.out)?;
+            built_in(self, &mut config, stop)?;
+        }
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
+        }
+        let missing = |t: &Option<TeacherConfig>| t.as_ref().is_some_and(|t| t.weights.as_os_str().is_empty());
+        for (name, teacher) in [("image", &config.image_teacher), ("video", &config.video_teacher)] {
+            if missing(teacher) {
+                return Err(format!(
+                    "--{name}-teacher: expected its weights (`mvd pretrain {name}` trains them), or --{name}-weight 0 to leave \
+                     it out; got neither"
+                )
+                .into());
+            }
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn change(&self, config: &mut DistillConfig) -> Result<(), Failure> {
+        self.data.apply(&mut config.data);
+        self.optim.apply(&mut config.optim, true);
+        self.run.apply(&mut config.save);
+        // The same teachers at another place: their digests stay.
+        for (flag, given, teacher) in [
+            ("--image-teacher", &self.image_teacher, &mut config.image_teacher),
+            ("--video-teacher", &self.video_teacher, &mut config.video_teacher),
+        ] {
+            match (given, teacher) {
+                (None, _) => {}
+                (Some(given), Some(teacher)) => teacher.weights.clone_from(given),
+                (Some(_), None) => return Err(format!("{flag}: the run has no such teacher").into()),
+            }
+        }
+        self.fitted(config)?;
+        Ok(config.validate()?)
+    }
+}
+
+/// The flags of one teacher.
+struct TeacherFlags<'a> {
+    name: &'static str,
+    weights: &'a Option<PathBuf>,
+    vit: &'a Option<Vit>,
+    weight: Option<f32>,
+    /// The first of them that says something of a teacher that is there.
+    given: Option<&'static str>,
+}
+
+impl TeacherFlags<'_> {
+    /// Sets what is given; a teacher whose weight is 0 is left out, and then has no other flags. One that takes the
+    /// student's frames and patches, as they were `before`, goes on doing so.
+    fn apply(
+        self,
+        teacher: &mut Option<TeacherConfig>,
+        before: (usize, usize),
+        now: (usize, usize),
+    ) -> Result<(), Failure> {
+        let TeacherFlags { name, weights, vit, weight, given } = self;
+        let Some(t) = teacher else {
+            let weighted = weight.is_some_and(|weight| weight > 0.0).then_some("a weight over 0");
+            return given.or(weighted).map_or(Ok(()), |flag| {
+                Err(format!(
+                    "{flag}: the config has no {name} teacher; add a table [{name}_teacher], or start from a recipe"
+                )
+                .into())
+            });
+        };
+        if weights.is_some() {
+            t.digest.clear();
+        }
+        set(&mut t.weights, weights);
+        set(&mut t.vit, vit);
+        set(&mut t.weight, &weight);
+        if (t.size, t.patch) == before {
+            (t.size, t.patch) = now;
+        }
+        if t.weight == 0.0 {
+            if let Some(flag) = given {
+                return Err(
+                    format!("{flag}: a weight of 0 leaves the {name} teacher out; give one or the other").into()
+                );
+            }
+            *teacher = None;
+        }
+        Ok(())
     }
 }
 
@@ -159,91 +288,56 @@ fn record(config: &DistillConfig, optim: &OptimConfig, rec: &mut Recorder) -> Re
     Ok(())
 }
 
-pub(super) fn run(args: &DistillArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &DistillArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
-        let config = args.config()?;
-        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
+        let config = train::planned_config(args, given)?;
+        return train::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
     }
-    let Session { dir, config, from } = train::open(&args.run, &args.out, || new(args))?;
+    let stop = Stop::listen()?;
+    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
     let gpu = args.gpu.open()?;
-    let outcome = train::report("distil", |bar| distill::train(&gpu, &config, &dir, from, bar))?;
-    println!("student: {}", outcome.checkpoint.join("weights.safetensors").display());
+    let outcome = train::report("distil", &stop, |bar| distill::train(&gpu, &config, &dir, from, bar))?;
+    say(&format!("student: {}", outcome.checkpoint.join("weights.safetensors").display()));
     Ok(())
-}
-
-/// The config of a new run.
-fn new(args: &DistillArgs) -> Result<DistillConfig, Failure> {
-    let mut config = args.config()?;
-    if args.is_built_in() {
-        // Before minutes of stage one.
-        RunDir::vacant(&args.out)?;
-        built_in(args, &mut config)?;
-    }
-    if config.data.path.as_os_str().is_empty() {
-        return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
-    }
-    let missing = |t: &Option<TeacherConfig>| t.as_ref().is_some_and(|t| t.weights.as_os_str().is_empty());
-    if config.image_teacher.is_none() && config.video_teacher.is_none() {
-        return Err(
-            "--image-teacher, --video-teacher: expected the weights of one at least (`mvd pretrain` trains them)"
-                .into(),
-        );
-    }
-    for (flag, teacher) in [("image", &config.image_teacher), ("video", &config.video_teacher)] {
-        if missing(teacher) {
-            return Err(format!("--{flag}-teacher: expected its weights, or --{flag}-weight 0, got none").into());
-        }
-    }
-    config.validate()?;
-    Ok(config)
 }
 
 /// Steps that each of the built-in run's teachers is trained for.
 const TEACHER_STEPS: usize = 120;
 
-/// Makes the built-in run's clips and trains its teachers on them, beside the run directory, unless they are there.
-fn built_in(args: &DistillArgs, config: &mut DistillConfig) -> Result<(), Failure> {
-    let folder = args.out.parent().unwrap_or(Path::new(".")).join("built-in");
+/// Makes the built-in run's clips and trains its teachers on them, beside the run directory, unless they are there. Both
+/// belong to the seed.
+fn built_in(args: &DistillArgs, config: &mut DistillConfig, stop: &Stop) -> Result<(), Failure> {
+    let folder = args.out.parent().unwrap_or(Path::new(".")).join(format!("built-in-{}", config.seed));
     let list = folder.join("list.txt");
+    let set = SynthConfig { seed: config.seed, ..BUILT_IN };
     if !list.exists() {
-        let bar = report::bar(BUILT_IN.count, "clips");
-        synth::write(&folder, &BUILT_IN, |done| bar.set_position(done as u64))?;
+        let bar = report::bar(set.count, "clips");
+        synth::write(&folder, &set, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
     }
-    println!("no --data: {} synthetic clips in {}", BUILT_IN.count, folder.display());
+    say(&format!("no --data: {} synthetic clips in {}", set.count, folder.display()));
     let teachers = [("mae-tiny", &mut config.image_teacher), ("videomae-tiny", &mut config.video_teacher)];
     for (recipe, teacher) in teachers {
         let Some(teacher) = teacher else { continue };
         let mut stage_one = recipes::pretrain(recipe)?;
         stage_one.data = DataConfig { path: list.clone(), threads: config.data.threads, ..stage_one.data };
-        let epochs = (TEACHER_STEPS * stage_one.optim.batch).div_ceil(BUILT_IN.count);
+        let epochs = (TEACHER_STEPS * stage_one.optim.batch).div_ceil(set.count);
         stage_one.optim = OptimConfig { steps: TEACHER_STEPS, epochs, warmup_epochs: 0.5, ..stage_one.optim };
         (stage_one.encoder, stage_one.seed) = (teacher.vit, config.seed);
-        teacher.weights = built_in_teacher(args, &folder.join(recipe), &stage_one)?;
+        teacher.weights = built_in_teacher(args, &folder.join(recipe), stage_one, stop)?;
     }
     config.data.path = list;
     Ok(())
 }
 
 /// The weights of a finished stage-one run at `dir`, which is made or gone on with as need be.
-fn built_in_teacher(args: &DistillArgs, dir: &Path, config: &PretrainConfig) -> Result<PathBuf, Failure> {
-    let Session { dir: run, config, from } = if dir.join("config.toml").exists() {
-        let session = Session::<PretrainConfig>::resume(dir)?;
-        if session.config.encoder != config.encoder {
-            let (dir, own, wanted) = (dir.display(), session.config.encoder, config.encoder);
-            return Err(format!(
-                "{dir} holds a teacher of {own:?}, {wanted:?} is wanted; remove it or name another --out"
-            )
-            .into());
-        }
-        session
-    } else {
-        Session::create(dir, config.clone())?
-    };
+fn built_in_teacher(args: &DistillArgs, dir: &Path, config: PretrainConfig, stop: &Stop) -> Result<PathBuf, Failure> {
+    let Session { dir: run, config, from, notes } = Session::create_or_resume(dir, config)?;
+    notes.iter().for_each(|note| say(note));
     if from.as_ref().is_none_or(|from| from.state.step < config.optim.steps) {
-        println!("stage one: {} for {} steps", dir.display(), config.optim.steps);
+        say(&format!("stage one: {} for {} steps", dir.display(), config.optim.steps));
         let gpu = args.gpu.open()?;
-        train::report("pretrain", |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
+        train::report("pretrain", stop, |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
     }
     Ok(run.weights(Which::Newest)?)
 }

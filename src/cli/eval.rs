@@ -68,7 +68,8 @@ pub(super) struct PredictArgs {
 /// A run's classifier with the weights of `checkpoint`, ready to score clips.
 fn evaluator(gpu: &Arc<Gpu>, config: &FinetuneConfig, checkpoint: &Path) -> Result<Evaluator, Failure> {
     let batch = config.optim.batch.min(16);
-    let config = FinetuneConfig { optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
+    // A test cuts its views itself: one clip of each.
+    let config = FinetuneConfig { repeats: 1, optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
     let mut evaluator = Evaluator::new(gpu, &finetune::arch(&config)?)?;
     let tensors = weights::load(checkpoint)?;
     let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), checkpoint)?;
@@ -99,10 +100,22 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let views: Views = finetune::views(&config, clips, crops);
     let bar = report::bar(set.items.len() * clips * crops, "clips");
-    let scores = evaluator.scores(&set.items, &set.index, &views, config.data.threads, &mut |n| bar.inc(n as u64))?;
+    let scores = evaluator.scores(&set.items, &set.index, &views, config.data.threads, &mut |n| {
+        bar.inc(n as u64);
+        true
+    })?;
     bar.finish_and_clear();
     let score = Score::of(&set.items, &scores);
     let counted = set.items.len() - score.unread;
+    if counted == 0 {
+        return Err(format!("{}: none of its {} videos could be read", data.display(), set.items.len()).into());
+    }
+    if score.not_finite > 0 {
+        let (file, bad) = (checkpoint.display(), score.not_finite);
+        return Err(
+            format!("{file}: scores of {bad} of {counted} videos are not finite; the weights are no good").into()
+        );
+    }
     println!("{counted} videos, {clips} x {crops} views: top-1 {:.2} %, top-5 {:.2} %", score.top1, score.top5);
     if score.unread > 0 {
         println!("{} videos could not be read and are not counted", score.unread);
@@ -139,7 +152,7 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
     let items: Items = args.videos.iter().map(Item::of).collect();
     let views = finetune::views(&config, config.test_clips, config.test_crops);
-    let scores = evaluator.scores(&items, &Index::default(), &views, config.data.threads, &mut |_| {})?;
+    let scores = evaluator.scores(&items, &Index::default(), &views, config.data.threads, &mut |_| true)?;
     let mut unread = 0;
     for (item, score) in items.iter().zip(scores) {
         let Some(score) = score else {

@@ -1,10 +1,13 @@
 //! `mvd finetune`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::{DataArgs, OptimArgs, RunArgs, set, threads};
+use super::args::{DataArgs, Given, OptimArgs, RunArgs, set, threads};
+use super::report::say;
+use super::stop::Stop;
+use super::train::Flags;
 use super::{AdapterArgs, Failure, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
 use crate::data::RandAugment;
@@ -40,7 +43,7 @@ pub(super) struct FinetuneArgs {
     /// Which frames make a clip.
     #[arg(long, value_enum)]
     sampling: Option<Sampling>,
-    /// Clips drawn from a video each time it is decoded.
+    /// Clips drawn from a video each time it is decoded, each augmented anew; --batch counts videos.
     #[arg(long)]
     repeats: Option<usize>,
     /// Smallest share of a frame's area that a training crop keeps.
@@ -90,6 +93,23 @@ pub(super) struct FinetuneArgs {
 }
 
 impl FinetuneArgs {
+    fn fitted(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
+    }
+}
+
+impl Flags<FinetuneConfig> for FinetuneArgs {
+    const CHANGEABLE: &[&str] = &["val"];
+
+    fn run(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn out(&self) -> &Path {
+        &self.out
+    }
+
     fn config(&self) -> Result<FinetuneConfig, Failure> {
         let preset = || {
             let published = recipes::finetune("mvd-small-finetune-k400")?;
@@ -100,11 +120,14 @@ impl FinetuneArgs {
         let mut config = train::base(&self.run, recipes::finetune, preset)?;
         config.data.threads = threads();
         self.data.apply(&mut config.data);
-        self.optim.apply(&mut config.optim);
+        self.optim.apply(&mut config.optim, false);
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.encoder, &self.size);
         set(&mut config.model, &self.model);
+        if self.init.is_some() {
+            config.init_digest.clear();
+        }
         set(&mut config.init, &self.init);
         set(&mut config.val, &self.val);
         set(&mut config.classes, &self.classes);
@@ -122,9 +145,26 @@ impl FinetuneArgs {
         set(&mut config.drop_path, &self.drop_path);
         set(&mut config.head_dropout, &self.head_dropout);
         set(&mut config.ema, &self.ema);
-        let base = config.clone();
-        self.optim.fit(&mut config.optim, config.repeats, &self.gpu, |optim, rec| record(&base, optim, rec))?;
+        self.fitted(&mut config)?;
         Ok(config)
+    }
+
+    fn complete(&self, _stop: &Stop) -> Result<FinetuneConfig, Failure> {
+        let config = self.config()?;
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list of `path label` lines, got none".into());
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn change(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
+        self.data.apply(&mut config.data);
+        self.optim.apply(&mut config.optim, true);
+        self.run.apply(&mut config.save);
+        set(&mut config.val, &self.val);
+        self.fitted(config)?;
+        Ok(config.validate()?)
     }
 }
 
@@ -136,21 +176,16 @@ fn record(config: &FinetuneConfig, optim: &OptimConfig, rec: &mut Recorder) -> R
     Ok(())
 }
 
-pub(super) fn run(args: &FinetuneArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &FinetuneArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
-        let config = args.config()?;
-        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
+        let config = train::planned_config(args, given)?;
+        let (optim, repeats) = (&config.optim, config.repeats);
+        return train::dry_run(&args.gpu, &config, (optim, repeats), |optim, rec| record(&config, optim, rec));
     }
-    let Session { dir, config, from } = train::open(&args.run, &args.out, || {
-        let config = args.config()?;
-        if config.data.path.as_os_str().is_empty() {
-            return Err("--data: expected a list of `path label` lines, got none".into());
-        }
-        config.validate()?;
-        Ok(config)
-    })?;
+    let stop = Stop::listen()?;
+    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
     let gpu = args.gpu.open()?;
-    let outcome = train::report("fine-tune", |bar| finetune::train(&gpu, &config, &dir, from, bar))?;
-    println!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display());
+    let outcome = train::report("fine-tune", &stop, |bar| finetune::train(&gpu, &config, &dir, from, bar))?;
+    say(&format!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display()));
     Ok(())
 }

@@ -20,6 +20,7 @@ mod recipes;
 mod report;
 mod selftest;
 mod show;
+mod stop;
 mod synth;
 mod train;
 mod weights;
@@ -28,9 +29,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use args::Given;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::demo::Error as DemoError;
 use crate::gpu::{self, AdapterChoice, Caps, Gpu, Kernels, Precision, list_adapters, store};
+use crate::train::Error as RunError;
 
 /// Masked video distillation on any GPU.
 #[derive(Parser)]
@@ -150,11 +154,16 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .format_target(false)
         .init();
-    let done = match Cli::parse().command {
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
+    let given = matches.subcommand().and_then(|(name, flags)| Some(Given::of(command.find_subcommand(name)?, flags)));
+    let given = given.unwrap_or_default();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
-        Command::Distill(args) => distill::run(&args),
-        Command::Pretrain(args) => pretrain::run(&args),
-        Command::Finetune(args) => finetune::run(&args),
+        Command::Distill(args) => distill::run(&args, &given),
+        Command::Pretrain(args) => pretrain::run(&args, &given),
+        Command::Finetune(args) => finetune::run(&args, &given),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => eval::predict(&args),
         Command::Plot(args) => plot::run(&args),
@@ -177,13 +186,27 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mvd: {error}");
-            ExitCode::FAILURE
+            signal(error.as_ref()).map_or(ExitCode::FAILURE, |signal| ExitCode::from((stop::BY_SIGNAL + signal) as u8))
         }
     }
 }
 
+/// The signal that ended a run, if one did.
+fn signal(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(RunError::Stopped { signal, .. }), _) | (_, Some(DemoError::Stopped { signal })) => Some(*signal),
+        _ => None,
+    }
+}
+
 fn adapters(args: &AdapterArgs) -> Result<(), Failure> {
-    for (index, line) in list_adapters(&args.choice())?.iter().enumerate() {
+    let found = list_adapters(&args.choice())?;
+    if found.is_empty() {
+        return Err(
+            "no adapter: no driver of Vulkan, Metal, DX12 or GL was found (Mesa's lavapipe needs no GPU)".into()
+        );
+    }
+    for (index, line) in found.iter().enumerate() {
         println!("{index}: {line}");
     }
     Ok(())

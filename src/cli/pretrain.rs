@@ -1,12 +1,15 @@
 //! `mvd pretrain`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::{DataArgs, MaskArgs, OptimArgs, RunArgs, set, threads};
+use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, threads};
+use super::report::say;
+use super::stop::Stop;
+use super::train::Flags;
 use super::{AdapterArgs, Failure, train};
-use crate::config::{OptimConfig, PretrainConfig, PretrainKind, size};
+use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, size};
 use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::recipes;
@@ -29,9 +32,15 @@ pub(super) struct PretrainArgs {
     /// Decoder, as --size.
     #[arg(long, value_parser = size)]
     decoder: Option<Vit>,
-    /// Smallest share of the frame's short side that a crop keeps, of 1, 0.875, 0.75 and 0.66.
+    /// How a region of a frame is drawn.
+    #[arg(long, value_enum)]
+    crop: Option<Crop>,
+    /// Smallest share that it keeps: of the frame's short side if multi-scale, of its area if random resized.
     #[arg(long)]
     crop_min: Option<f64>,
+    /// Mirror half of the images.
+    #[arg(long)]
+    flip: Option<bool>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -45,6 +54,30 @@ pub(super) struct PretrainArgs {
 }
 
 impl PretrainArgs {
+    fn of_kind(&self, config: &PretrainConfig, place: &str) -> Result<(), Failure> {
+        if config.kind == self.kind {
+            return Ok(());
+        }
+        Err(format!("{place}: expected one of {:?}, got {:?}", self.kind, config.kind).into())
+    }
+
+    fn fitted(&self, config: &mut PretrainConfig) -> Result<(), Failure> {
+        let base = config.clone();
+        self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
+    }
+}
+
+impl Flags<PretrainConfig> for PretrainArgs {
+    const CHANGEABLE: &[&str] = &["kind"];
+
+    fn run(&self) -> &RunArgs {
+        &self.run
+    }
+
+    fn out(&self) -> &Path {
+        &self.out
+    }
+
     fn config(&self) -> Result<PretrainConfig, Failure> {
         let preset = || {
             let name = if self.kind == PretrainKind::Image { "mae-base-in1k" } else { "videomae-base-k400" };
@@ -54,46 +87,57 @@ impl PretrainArgs {
             Ok(PretrainConfig { optim: OptimConfig { batch, ..published.optim.clone() }, ..published })
         };
         let mut config = train::base(&self.run, recipes::pretrain, preset)?;
-        if config.kind != self.kind {
-            return Err(format!("--recipe, --config: expected one of {:?}, got {:?}", self.kind, config.kind).into());
-        }
+        self.of_kind(&config, "--recipe, --config")?;
         config.data.threads = threads();
         self.data.apply(&mut config.data);
         self.mask.apply(&mut config.mask);
-        self.optim.apply(&mut config.optim);
+        self.optim.apply(&mut config.optim, false);
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
+        set(&mut config.crop, &self.crop);
         set(&mut config.crop_min, &self.crop_min);
+        set(&mut config.flip, &self.flip);
         set(&mut config.encoder, &self.size);
         set(&mut config.decoder, &self.decoder);
-        let base = config.clone();
-        self.optim.fit(&mut config.optim, 1, &self.gpu, |optim, rec| record(&base, optim, rec))?;
+        self.fitted(&mut config)?;
         Ok(config)
+    }
+
+    fn complete(&self, _stop: &Stop) -> Result<PretrainConfig, Failure> {
+        let config = self.config()?;
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list, a folder or a video, got none".into());
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn change(&self, config: &mut PretrainConfig) -> Result<(), Failure> {
+        self.of_kind(config, "--resume")?;
+        self.data.apply(&mut config.data);
+        self.optim.apply(&mut config.optim, true);
+        self.run.apply(&mut config.save);
+        self.fitted(config)?;
+        Ok(config.validate()?)
     }
 }
 
 /// Records a step of this optimiser.
 fn record(config: &PretrainConfig, optim: &OptimConfig, rec: &mut Recorder) -> Result<(), Failure> {
     let arch = pretrain::arch(&PretrainConfig { optim: optim.clone(), ..config.clone() })?;
-    arch.record(rec, groups::pixels)?;
+    arch.record(rec, groups::pixels(config.kind.family()))?;
     Ok(())
 }
 
-pub(super) fn run(args: &PretrainArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &PretrainArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
-        let config = args.config()?;
-        return train::dry_run(&args.gpu, &config, &config.optim, |optim, rec| record(&config, optim, rec));
+        let config = train::planned_config(args, given)?;
+        return train::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
     }
-    let Session { dir, config, from } = train::open(&args.run, &args.out, || {
-        let config = args.config()?;
-        if config.data.path.as_os_str().is_empty() {
-            return Err("--data: expected a list, a folder or a video, got none".into());
-        }
-        config.validate()?;
-        Ok(config)
-    })?;
+    let stop = Stop::listen()?;
+    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
     let gpu = args.gpu.open()?;
-    let outcome = train::report("pretrain", |bar| pretrain::train(&gpu, &config, &dir, from, bar))?;
-    println!("teacher: {}", outcome.checkpoint.join("weights.safetensors").display());
+    let outcome = train::report("pretrain", &stop, |bar| pretrain::train(&gpu, &config, &dir, from, bar))?;
+    say(&format!("teacher: {}", outcome.checkpoint.join("weights.safetensors").display()));
     Ok(())
 }

@@ -119,7 +119,10 @@ impl<'a> Encoder<'a> {
         let EncoderArgs { frames, stride, input_size: size, clips, .. } = *self.args;
         let views = Views { frames, stride, size, segments: false, clips, crops: 1 };
         let bar = report::bar(set.items.len() * clips, what);
-        let scores = self.evaluator.scores(&set.items, &set.index, &views, threads(), &mut |n| bar.inc(n as u64))?;
+        let scores = self.evaluator.scores(&set.items, &set.index, &views, threads(), &mut |n| {
+            bar.inc(n as u64);
+            true
+        })?;
         bar.finish_and_clear();
         Ok(scores.into_iter().map(|score| score.map(|s| s.features)).collect())
     }

@@ -15,28 +15,28 @@ pub(super) struct RecipesArgs {
 pub(super) fn run(args: &RecipesArgs) -> Result<(), Failure> {
     if let Some(name) = &args.name {
         let recipe = recipe(name)?;
-        let (command, optim) = stage(&recipe.config);
+        let (command, optim, repeats) = stage(&recipe.config);
         println!("# {}: mvd {command} --recipe {0}, or --config FILE with what follows", recipe.name);
         println!("# source: {}", recipe.source);
-        println!("# batch: {} in all; trade `batch` for `accumulate` to fit a GPU", optim.total_batch());
+        println!("# batch: {} a step; trade `batch` for `accumulate` to fit a GPU", optim.of_step(repeats));
         println!("# expected: {}\n", recipe.result);
         print!("{}", toml::to_string(&recipe.config)?);
         return Ok(());
     }
     for recipe in all() {
-        let (command, optim) = stage(&recipe.config);
+        let (command, optim, _) = stage(&recipe.config);
         let (name, batch, epochs) = (recipe.name, optim.total_batch(), optim.epochs);
         println!("{name:<31} {command:<14} batch {batch:>5}, {epochs:>4} epochs; {}", recipe.result);
     }
     Ok(())
 }
 
-/// The command that takes a recipe, and its optimiser.
-fn stage(config: &Config) -> (&'static str, &OptimConfig) {
+/// The command that takes a recipe, its optimiser, and the clips that a video gives.
+fn stage(config: &Config) -> (&'static str, &OptimConfig, usize) {
     match config {
-        Config::Pretrain(c) if c.kind == PretrainKind::Image => ("pretrain image", &c.optim),
-        Config::Pretrain(c) => ("pretrain video", &c.optim),
-        Config::Distill(c) => ("distill", &c.optim),
-        Config::Finetune(c) => ("finetune", &c.optim),
+        Config::Pretrain(c) if c.kind == PretrainKind::Image => ("pretrain image", &c.optim, 1),
+        Config::Pretrain(c) => ("pretrain video", &c.optim, 1),
+        Config::Distill(c) => ("distill", &c.optim, 1),
+        Config::Finetune(c) => ("finetune", &c.optim, c.repeats),
     }
 }

@@ -1,12 +1,22 @@
-//! Progress for people: a bar on a terminal, quiet in a pipe.
+//! Progress for people: a bar on a terminal; in a pipe a line every half minute.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
+use super::stop::Stop;
 use crate::train::Reporter;
 use crate::train::log::StepRecord;
+
+/// Time from one line to the next where there is no bar.
+const LINES: Duration = Duration::from_secs(30);
+
+/// Prints a line. A pipe that nobody reads is told by its signal, and is no reason to panic.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
 
 /// A bar with rate and time left; hidden where standard error is no terminal.
 pub(super) fn bar(len: usize, what: &str) -> ProgressBar {
@@ -15,53 +25,126 @@ pub(super) fn bar(len: usize, what: &str) -> ProgressBar {
     ProgressBar::new(len as u64).with_style(style).with_prefix(what.to_owned())
 }
 
-/// A training run's bar.
+/// A training run's bar, and that of its validations.
 pub(super) struct TrainBar {
     bar: ProgressBar,
+    validation: Option<ProgressBar>,
     what: &'static str,
+    stop: Stop,
+    pace: Pace,
+}
+
+/// When a line is due, and how long the rest takes at the pace so far.
+struct Pace {
+    first: usize,
+    total: usize,
+    begun: Instant,
+    told: Option<Instant>,
+}
+
+impl Pace {
+    fn new(first: usize, total: usize) -> Pace {
+        Pace { first, total, begun: Instant::now(), told: None }
+    }
+
+    /// Whether a line is due at this time: after the first step and the last, and every half minute.
+    fn due(&mut self, step: usize, now: Instant) -> bool {
+        let due = step == self.total || self.told.is_none_or(|told| now - told >= LINES);
+        if due {
+            self.told = Some(now);
+        }
+        due
+    }
+
+    fn left(&self, step: usize, now: Instant) -> Duration {
+        let done = step.saturating_sub(self.first).max(1) as f64;
+        (now - self.begun).mul_f64(self.total.saturating_sub(step) as f64 / done)
+    }
 }
 
 impl TrainBar {
-    pub fn new(what: &'static str) -> Self {
-        TrainBar { bar: ProgressBar::hidden(), what }
+    pub fn new(what: &'static str, stop: Stop) -> Self {
+        TrainBar { bar: ProgressBar::hidden(), validation: None, what, stop, pace: Pace::new(0, 0) }
     }
 
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            say(text);
+        } else {
+            self.bar.println(text);
+        }
+    }
 }
 
 impl Reporter for TrainBar {
     fn start(&mut self, total: usize, first: usize, facts: &[String]) {
-        for fact in facts {
-            println!("{fact}");
-        }
+        facts.iter().for_each(|fact| say(fact));
         if first > 0 {
-            println!("going on after step {first}");
+            say(&format!("going on after step {first}"));
         }
         self.bar = bar(total, self.what).with_position(first as u64);
+        self.pace = Pace::new(first, total);
     }
 
     fn step(&mut self, r: &StepRecord, clips_per_second: f64, waited: Duration) {
         let losses: String = r.losses.iter().map(|(n, v)| format!("{} {v:.4} ", n.replace("loss_", ""))).collect();
-        self.bar.set_message(format!(
+        let text = format!(
             "{losses}grad {:.3} lr {:.2e} {clips_per_second:.1} clips/s, data waited {:.1} s",
             r.grad_norm,
             r.lr,
             waited.as_secs_f64()
-        ));
+        );
+        let now = Instant::now();
+        if self.bar.is_hidden() && self.pace.due(r.step, now) {
+            let left = HumanDuration(self.pace.left(r.step, now));
+            say(&format!("step {} of {}: {text}, {left} left", r.step, self.pace.total));
+        }
+        self.bar.set_message(text);
         self.bar.set_position(r.step as u64);
     }
 
     fn saved(&mut self, path: &Path) {
-        self.bar.println(format!("saved {}", path.display()));
+        self.line(&format!("saved {}", path.display()));
     }
 
     fn note(&mut self, text: &str) {
-        if self.bar.is_hidden() {
-            println!("{text}");
-        } else {
-            self.bar.println(text);
+        if let Some(bar) = self.validation.take() {
+            bar.finish_and_clear();
         }
+        self.line(text);
+    }
+
+    fn validating(&mut self, done: usize, all: usize) {
+        let bar = self.validation.get_or_insert_with(|| bar(all, "validate"));
+        bar.set_position(done as u64);
+    }
+
+    fn stop(&self) -> Option<i32> {
+        self.stop.signal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_every_half_minute_with_the_time_left() {
+        let mut pace = Pace::new(10, 30);
+        let at = |seconds| pace_begun(&pace) + Duration::from_secs(seconds);
+        let times = [1, 2, 30, 31, 60, 62].map(at);
+        let due: Vec<bool> = (11..).zip(times).map(|(step, now)| pace.due(step, now)).collect();
+        assert_eq!(due, [true, false, false, true, false, true]);
+        assert!(pace.due(30, times[5]), "the last step");
+        // 5 of 20 steps in half a minute.
+        assert_eq!(pace.left(15, times[2]), Duration::from_secs(90));
+    }
+
+    fn pace_begun(pace: &Pace) -> Instant {
+        pace.begun
     }
 }

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::RunArgs;
-use super::report::TrainBar;
+use super::args::{Given, RunArgs};
+use super::report::{TrainBar, say};
+use super::stop::Stop;
 use super::{AdapterArgs, Failure};
 use crate::config::{OptimConfig, from_toml};
 use crate::gpu::{Caps, Plan, PlanSummary, Recorder};
 use crate::recipes::Unknown;
 use crate::train::checkpoint::{RunDir, Which};
-use crate::train::session::{self, Session};
+use crate::train::session::{self, RunConfig, Session};
 use crate::train::{Error, Outcome};
 
 /// The config of `--config` or `--recipe`, else `preset`.
@@ -40,16 +41,46 @@ pub(super) fn look<C: DeserializeOwned>(path: &Path, which: Which) -> Result<(C,
     Ok((session::parse(path, &text)?, run.weights(which)?))
 }
 
-/// The run that `--resume` names, else a new one at `out` with the config that `new` gives.
-pub(super) fn open<C: Serialize + DeserializeOwned>(
-    args: &RunArgs,
-    out: &Path,
-    new: impl FnOnce() -> Result<C, Failure>,
-) -> Result<Session<C>, Failure> {
-    Ok(match &args.resume {
-        Some(path) => Session::resume(path)?,
-        None => Session::create(out, new()?)?,
-    })
+/// How the flags of a command become configs.
+pub(super) trait Flags<C> {
+    /// Those of the command that all training commands have.
+    fn run(&self) -> &RunArgs;
+    /// Where a new run is made.
+    fn out(&self) -> &Path;
+    /// The config of a new run, without what a dry run can do without.
+    fn config(&self) -> Result<C, Failure>;
+    /// The same, complete.
+    fn complete(&self, stop: &Stop) -> Result<C, Failure>;
+    /// Changes the config of a run that has begun.
+    fn change(&self, config: &mut C) -> Result<(), Failure>;
+    /// Flags that `change` takes beside those of all training commands, by their names in clap.
+    const CHANGEABLE: &[&str];
+}
+
+/// The config of a dry run: of the run that `--resume` names, or of a new one.
+pub(super) fn planned_config<C: RunConfig, F: Flags<C>>(flags: &F, given: &Given) -> Result<C, Failure> {
+    let Some(path) = &flags.run().resume else { return flags.config() };
+    given.may_change(F::CHANGEABLE)?;
+    let (_, text) = RunDir::read(path)?;
+    let mut config = session::parse(path, &text)?;
+    flags.change(&mut config)?;
+    Ok(config)
+}
+
+/// The run that `--resume` names, with what the flags change, else a new one.
+pub(super) fn open<C: RunConfig, F: Flags<C>>(flags: &F, given: &Given, stop: &Stop) -> Result<Session<C>, Failure> {
+    let args = flags.run();
+    let Some(path) = &args.resume else { return Ok(Session::create(flags.out(), flags.complete(stop)?)?) };
+    given.may_change(F::CHANGEABLE)?;
+    let mut session = Session::<C>::resume(path)?;
+    if let Some(from) = &mut session.from {
+        from.state.any_set = args.changed_data;
+    }
+    let mut config = session.config.clone();
+    flags.change(&mut config)?;
+    let session = session.with(config)?;
+    session.notes.iter().for_each(|note| say(note));
+    Ok(session)
 }
 
 /// What a step of this optimiser costs on an adapter of these capabilities.
@@ -68,7 +99,7 @@ pub(super) fn planned(
 pub(super) fn dry_run(
     gpu: &AdapterArgs,
     config: &impl Serialize,
-    optim: &OptimConfig,
+    (optim, repeats): (&OptimConfig, usize),
     record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let (caps, adapter) = gpu.caps()?;
@@ -76,7 +107,7 @@ pub(super) fn dry_run(
     let other = planned(&caps, &OptimConfig { recompute: !optim.recompute, ..optim.clone() }, &record)?;
     println!("{adapter}");
     println!("{}", toml::to_string(config)?);
-    println!("one step of {} clips, micro-batches of {}:", optim.total_batch(), optim.batch);
+    println!("one step of {}, micro-batches of {}:", optim.of_step(repeats), optim.batch);
     println!("{summary}");
     println!(
         "{} --recompute: {:.1} MiB in total, {:.2} times the FLOPs",
@@ -90,16 +121,18 @@ pub(super) fn dry_run(
 /// Trains under a progress bar and reports the end.
 pub(super) fn report(
     what: &'static str,
+    stop: &Stop,
     train: impl FnOnce(&mut TrainBar) -> Result<Outcome, Error>,
 ) -> Result<Outcome, Failure> {
-    let mut bar = TrainBar::new(what);
-    let outcome = train(&mut bar)?;
+    let mut bar = TrainBar::new(what, stop.clone());
+    let outcome = train(&mut bar);
     bar.finish();
+    let outcome = outcome?;
     for file in &outcome.bad_files {
         eprintln!("could not be read, other clips took its place: {}", file.display());
     }
     if let Some(last) = &outcome.last {
-        println!("step {}: loss {:.4}, gradient norm {:.3}", last.step, last.loss, last.grad_norm);
+        say(&format!("step {}: loss {:.4}, gradient norm {:.3}", last.step, last.loss, last.grad_norm));
     }
     Ok(outcome)
 }

@@ -1,6 +1,8 @@
 //! A distillation run's config.
 
-use super::{Check, DataConfig, Deserialize, MaskRule, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use super::{
+    Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit,
+};
 use crate::op::loss::LossKind;
 
 /// A frozen teacher.
@@ -9,6 +11,9 @@ use crate::op::loss::LossKind;
 pub struct TeacherConfig {
     /// Its weights: safetensors or PyTorch.
     pub weights: PathBuf,
+    /// What the file holds, `sha256:` and its digest, once a run has begun with it; empty: not yet looked at.
+    #[serde(default)]
+    pub digest: String,
     /// Height and width of the frames it takes.
     pub size: usize,
     /// Height and width of its patches.
@@ -50,6 +55,9 @@ pub struct DistillConfig {
     pub image_teacher: Option<TeacherConfig>,
     /// The video teacher, if any.
     pub video_teacher: Option<TeacherConfig>,
+    /// What `--resume` changed since the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 impl DistillConfig {

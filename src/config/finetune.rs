@@ -1,6 +1,6 @@
 //! A fine-tuning run's config.
 
-use super::{Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use super::{Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
 use crate::data::RandAugment;
 use crate::model::encoder::Family;
 
@@ -42,13 +42,17 @@ pub struct FinetuneConfig {
     pub model: EncoderKind,
     /// Weights of the encoder to start from; empty: from scratch.
     pub init: PathBuf,
+    /// What the file holds, `sha256:` and its digest, once a run has begun with it; empty: not yet looked at.
+    #[serde(default)]
+    pub init_digest: String,
     /// Videos to validate on; empty: none.
     pub val: PathBuf,
     /// Classes.
     pub classes: usize,
     /// Which frames make a clip.
     pub sampling: Sampling,
-    /// Clips drawn from a video each time it is decoded.
+    /// Clips drawn from a video each time it is decoded, of the same frames, each augmented anew. Batches and learning
+    /// rates count videos.
     pub repeats: usize,
     /// Smallest share of a frame's area that a training crop keeps.
     pub crop_min: f64,
@@ -90,6 +94,9 @@ pub struct FinetuneConfig {
     pub save: SaveConfig,
     /// The encoder.
     pub encoder: Vit,
+    /// What `--resume` changed since the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 impl FinetuneConfig {
@@ -128,10 +135,6 @@ impl FinetuneConfig {
         for (flag, value) in [("--erasing", self.erasing), ("--layer-decay", self.layer_decay)] {
             check.need((0.0..=1.0).contains(&value), || format!("{flag}: expected from 0 to 1, got {value}"));
         }
-        let (batch, repeats) = (self.optim.batch, self.repeats);
-        check.need(repeats == 0 || batch.is_multiple_of(repeats), || {
-            format!("--batch: expected a multiple of --repeats, {repeats}, got {batch}")
-        });
         check.done()
     }
 }

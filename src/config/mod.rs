@@ -16,7 +16,7 @@ mod pretrain;
 
 pub use distill::{DistillConfig, TeacherConfig};
 pub use finetune::{EncoderKind, FinetuneConfig, Sampling};
-pub use pretrain::{PretrainConfig, PretrainKind};
+pub use pretrain::{Crop, PretrainConfig, PretrainKind};
 
 /// Sizes by name: dim, depth, heads; `mlp_ratio` is 4 in all.
 const SIZES: [(&str, usize, usize, usize); 5] = [
@@ -121,7 +121,7 @@ pub struct DataConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimConfig {
-    /// Clips of a micro-batch.
+    /// Videos of a micro-batch; each gives one clip, or in fine-tuning `repeats`.
     pub batch: usize,
     /// Micro-batches of a step.
     pub accumulate: usize,
@@ -132,9 +132,9 @@ pub struct OptimConfig {
     pub epochs: usize,
     /// Steps instead of passes; 0: by `epochs`.
     pub steps: usize,
-    /// Learning rate of a total batch of 256.
+    /// Learning rate of 256 videos a step; it is scaled by the videos of a step.
     pub lr: f64,
-    /// Where it ends, of a total batch of 256.
+    /// Where it ends, of 256 videos a step.
     pub min_lr: f64,
     /// Passes of linear warm-up from 0; with `steps`, its share is that of `epochs`.
     pub warmup_epochs: f64,
@@ -156,10 +156,32 @@ pub struct OptimConfig {
 pub struct SaveConfig {
     /// Steps from one checkpoint to the next.
     pub every: usize,
+    /// Minutes from one checkpoint to the next, whichever comes first; 0: by steps alone.
+    #[serde(default = "save_minutes")]
+    pub minutes: f64,
     /// Newest checkpoints kept.
     pub keep_last: usize,
     /// Checkpoints kept for ever: every that many steps; 0: none.
     pub keep_every: usize,
+}
+
+/// What a config written before there was a choice means.
+fn save_minutes() -> f64 {
+    10.0
+}
+
+/// A value that `--resume` changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Steps that were done before.
+    pub step: usize,
+    /// Its key, such as `optim.lr`.
+    pub key: String,
+    /// What it was.
+    pub from: String,
+    /// What it is from then on.
+    pub to: String,
 }
 
 /// How tokens are masked.
@@ -298,9 +320,17 @@ impl MaskRule {
 }
 
 impl OptimConfig {
-    /// Clips of an optimiser step.
+    /// Videos of an optimiser step.
     pub fn total_batch(&self) -> usize {
         self.batch * self.accumulate
+    }
+
+    /// What a step takes when each video gives `repeats` clips, for people.
+    pub fn of_step(&self, repeats: usize) -> String {
+        match (self.total_batch(), repeats) {
+            (videos, 0 | 1) => format!("{videos} clips"),
+            (videos, _) => format!("{videos} videos, {} clips", videos * repeats),
+        }
     }
 
     fn check(&self, check: &mut Check) {
@@ -318,6 +348,10 @@ impl OptimConfig {
         ] {
             check.at_least_0(flag, value);
         }
+        let (warmup, epochs) = (self.warmup_epochs, self.epochs);
+        check.need(warmup == 0.0 || warmup < epochs as f64, || {
+            format!("--warmup-epochs: expected fewer than --epochs, {epochs}, got {warmup}")
+        });
         let (lr, min_lr, eps) = (self.lr, self.min_lr, self.eps);
         check.need(min_lr <= lr, || format!("--min-lr: expected at most --lr, {lr}, got {min_lr}"));
         for beta in self.betas {
@@ -330,6 +364,7 @@ impl OptimConfig {
 impl SaveConfig {
     fn check(&self, check: &mut Check) {
         check.counts(&[("--save-every", self.every), ("--keep-last", self.keep_last)]);
+        check.at_least_0("--save-minutes", self.minutes);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A stage-one run's config: a teacher from pixels.
 
-use super::{Check, DataConfig, Deserialize, MaskRule, OptimConfig, Problems, SaveConfig, Serialize, Vit};
+use super::{Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, Problems, SaveConfig, Serialize, Vit};
 use crate::model::encoder::Family;
 
 /// Which teacher.
@@ -23,6 +23,21 @@ impl PretrainKind {
     }
 }
 
+/// How a region of a frame is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Crop {
+    /// VideoMAE's and MVD's: sides among 1, 0.875, 0.75 and 0.66 of the short side, corners and centre, bilinear.
+    MultiScale,
+    /// MAE's: a share of the area, a ratio of sides from 3/4 to 4/3, anywhere, bicubic.
+    RandomResized,
+}
+
+/// What a config written before there was a choice means.
+fn multi_scale() -> Crop {
+    Crop::MultiScale
+}
+
 /// A stage-one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,9 +46,15 @@ pub struct PretrainConfig {
     pub kind: PretrainKind,
     /// Seed of weights, data order, crops and masks.
     pub seed: u64,
-    /// Smallest share of the frame's short side that the multi-scale crop keeps.
+    /// How a region of a frame is drawn.
+    #[serde(default = "multi_scale")]
+    pub crop: Crop,
+    /// Smallest share that it keeps: of the frame's short side if multi-scale, of its area if random resized.
     #[serde(default = "super::least_scale")]
     pub crop_min: f64,
+    /// Mirror half of the clips; random resized crops alone.
+    #[serde(default)]
+    pub flip: bool,
     /// Videos and clips.
     pub data: DataConfig,
     /// How tokens are masked.
@@ -46,6 +67,9 @@ pub struct PretrainConfig {
     pub encoder: Vit,
     /// The decoder, which is thrown away.
     pub decoder: Vit,
+    /// What `--resume` changed since the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 impl PretrainConfig {
@@ -64,6 +88,10 @@ impl PretrainConfig {
         let unit = if self.kind == PretrainKind::Image { 4 } else { 2 };
         check.vit("--size", &self.encoder, unit);
         check.vit("--decoder", &self.decoder, unit);
+        let (flip, crop) = (self.flip, self.crop);
+        check.need(!flip || crop == Crop::RandomResized, || {
+            "--flip: expected --crop random-resized beside it; nothing that crops by several scales is mirrored".into()
+        });
         let (frames, tubelet) = (self.data.frames, self.data.tubelet);
         check.need(self.kind == PretrainKind::Video || (frames, tubelet) == (1, 1), || {
             format!("frames, tubelet: an image model takes 1 and 1, got {frames} and {tubelet}")

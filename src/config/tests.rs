@@ -65,7 +65,7 @@ fn all_problems_at_once() {
 #[test]
 fn single_faults() {
     type Change = fn(&mut DistillConfig);
-    let cases: [(Change, &str); 12] = [
+    let cases: [(Change, &str); 13] = [
         (|c| c.mask.ratio = 0.0, "--mask-ratio: expected between 0 and 1, both excluded, got 0"),
         (|c| c.mask.ratio = f64::NAN, "--mask-ratio: expected between 0 and 1, both excluded, got NaN"),
         (|c| c.mask.ratio = 0.001, "masks some but not all tokens of the grid [4, 8, 8], got 0.001"),
@@ -75,6 +75,7 @@ fn single_faults() {
         (|c| c.optim.betas = [0.9, 1.0], "betas: expected at least 0 and under 1, got 1"),
         (|c| c.optim.eps = 0.0, "eps: expected over 0, got 0"),
         (|c| c.optim.clip_grad = -1.0, "--clip-grad: expected 0 or more, got -1"),
+        (|c| c.optim.warmup_epochs = 10.0, "--warmup-epochs: expected fewer than --epochs, 10, got 10"),
         (|c| c.data.threads = 0, "--threads: expected at least 1, got 0"),
         (|c| c.seed = u64::MAX, "--seed: expected at most 9223372036854775807"),
         (|c| (c.image_teacher, c.video_teacher) = (None, None), "expected one of them over 0, got 0 and 0"),

@@ -70,13 +70,49 @@ pub fn random_resized(width: usize, height: usize, least: f64, rng: &mut impl Rn
     Region { x: (width - cw) / 2, y: (height - ch) / 2, width: cw, height: ch }
 }
 
-/// Square `index` of `count` along the long side, as wide as the short one: a test's crops.
-pub fn square(width: usize, height: usize, index: usize, count: usize) -> Region {
-    let side = width.min(height);
-    let slack = width.max(height) - side;
-    let at = if count > 1 { slack * index / (count - 1) } else { slack / 2 };
-    let (x, y) = if width > height { (at, 0) } else { (0, at) };
-    Region { x, y, width: side, height: side }
+/// What of a frame becomes a clip's: in pixels, not always whole ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Window {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    /// Cut out before it is resized: pixels beside it have no part in its edge.
+    cut: bool,
+}
+
+impl From<Region> for Window {
+    fn from(region: Region) -> Window {
+        let [x, y, width, height] = [region.x, region.y, region.width, region.height].map(|v| v as f64);
+        Window { x, y, width, height, cut: true }
+    }
+}
+
+/// A test's square `index` of `count` along the long side, as the official programs cut it: they resize the frame until
+/// its short side is `size`, then cut squares of `size` at whole pixels; one alone is from the middle.
+pub(super) fn square(width: usize, height: usize, size: usize, (index, count): (usize, usize)) -> Window {
+    let short = width.min(height).max(1);
+    let long = if short == size { width.max(height) } else { size * width.max(height) / short };
+    let slack = long - size;
+    let at = if count > 1 { slack * index / (count - 1) } else { (slack as f64 / 2.0).round_ties_even() as usize };
+    let scale = width.max(height) as f64 / long as f64;
+    let (from, length) = (at as f64 * scale, size as f64 * scale);
+    let (x, y, width, height) = match width > height {
+        true => (from, 0.0, length, height as f64),
+        false => (0.0, from, width as f64, length),
+    };
+    Window { x, y, width, height, cut: false }
+}
+
+/// How pixels are made from pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// Bilinear with antialiasing, as PIL's.
+    Bilinear,
+    /// Bicubic with antialiasing, as PIL's.
+    Bicubic,
+    /// Bilinear between four neighbours, whatever the scale: PyTorch's `interpolate`, OpenCV's `INTER_LINEAR`.
+    Plain,
 }
 
 /// Mirrors a frame `(height, width, 3)` in place.
@@ -90,23 +126,41 @@ pub(super) fn mirror(rgb: &mut [u8], width: usize) {
     }
 }
 
-/// Resizes a region of `rgb` (rows of `width` pixels) into `out` of a width and height, bilinear with antialiasing as PIL's.
-/// As there, the region is cut out first: pixels beside it have no part in its edge.
+/// Resizes a region of `rgb` (rows of `width` pixels) into `out` of a width and height, bilinear with antialiasing.
 pub(super) fn resize(
     resizer: &mut Resizer,
-    (rgb, width, height): (&[u8], usize, usize),
+    frame: (&[u8], usize, usize),
     region: Region,
+    size: (usize, usize),
+    out: &mut [u8],
+) -> Result<(), String> {
+    resample(resizer, frame, region.into(), Filter::Bilinear, size, out)
+}
+
+/// Resizes a window of `rgb` (rows of `width` pixels) into `out` of a width and height.
+pub(super) fn resample(
+    resizer: &mut Resizer,
+    (rgb, width, height): (&[u8], usize, usize),
+    window: Window,
+    filter: Filter,
     (new_width, new_height): (usize, usize),
     out: &mut [u8],
 ) -> Result<(), String> {
     let source = ImageRef::new(width as u32, height as u32, rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
-    let Region { x, y, width, height } = region;
-    let source = CroppedImage::new(&source, x as u32, y as u32, width as u32, height as u32);
-    let source = source.map_err(|e| e.to_string())?;
     let target = Image::from_slice_u8(new_width as u32, new_height as u32, out, PixelType::U8x3);
     let mut target = target.map_err(|e| e.to_string())?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())
+    let options = ResizeOptions::new().resize_alg(match filter {
+        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Filter::Plain => ResizeAlg::Interpolation(FilterType::Bilinear),
+    });
+    let Window { x, y, width, height, cut } = window;
+    if cut {
+        let source = CroppedImage::new(&source, x as u32, y as u32, width as u32, height as u32);
+        resizer.resize(&source.map_err(|e| e.to_string())?, &mut target, &options).map_err(|e| e.to_string())
+    } else {
+        resizer.resize(&source, &mut target, &options.crop(x, y, width, height)).map_err(|e| e.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -130,11 +184,68 @@ mod tests {
         }
     }
 
+    /// A frame of noise.
+    fn noise(width: usize, height: usize) -> Vec<u8> {
+        let mut rng = rng(7, 0, 0, 0);
+        (0..width * height * 3).map(|_| rng.random()).collect()
+    }
+
+    fn resized(rgb: &[u8], of: (usize, usize), window: Window, filter: Filter, to: (usize, usize)) -> Vec<u8> {
+        let mut out = vec![0; to.0 * to.1 * 3];
+        resample(&mut Resizer::new(), (rgb, of.0, of.1), window, filter, to, &mut out).unwrap();
+        out
+    }
+
+    /// The largest difference of two pictures.
+    fn apart(a: &[u8], b: &[u8]) -> u8 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    }
+
     #[test]
-    fn test_crops_span_the_long_side() {
-        let at = |i| square(340, 256, i, 3);
-        assert_eq!([at(0).x, at(1).x, at(2).x], [0, 42, 84]);
-        assert_eq!(square(100, 300, 0, 1), Region { x: 0, y: 100, width: 100, height: 100 });
+    fn test_crops_are_squares_of_the_resized_frame() {
+        let rgb = noise(85, 64);
+        let all = Window::from(Region { x: 0, y: 0, width: 85, height: 64 });
+        // 56 * 85 / 64 = 74.4 columns.
+        let whole = resized(&rgb, (85, 64), all, Filter::Plain, (74, 56));
+        for (index, left) in [0, 9, 18].into_iter().enumerate() {
+            let got = resized(&rgb, (85, 64), square(85, 64, 56, (index, 3)), Filter::Plain, (56, 56));
+            let rows = whole.chunks_exact(74 * 3);
+            let expected: Vec<u8> = rows.flat_map(|row| row[left * 3..(left + 56) * 3].to_vec()).collect();
+            assert!(apart(&got, &expected) <= 1, "square {index}");
+        }
+        let Window { x, y, width, height, .. } = square(100, 300, 100, (0, 1));
+        assert_eq!([x, y, width, height], [0.0, 100.0, 100.0, 100.0]);
+    }
+
+    /// Against the formula of PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
+    #[test]
+    fn plain_bilinear_takes_four_neighbours_at_any_scale() {
+        let (width, height) = (23, 17);
+        let rgb = noise(width, height);
+        let all = Window::from(Region { x: 0, y: 0, width, height });
+        for (to_width, to_height) in [(5, 6), (40, 31)] {
+            let got = resized(&rgb, (width, height), all, Filter::Plain, (to_width, to_height));
+            let place = |to: usize, size: usize, of: usize| {
+                let at = ((to as f64 + 0.5) * of as f64 / size as f64 - 0.5).max(0.0);
+                let first = at as usize;
+                (first, (first + 1).min(of - 1), at - first as f64)
+            };
+            let mut expected = Vec::new();
+            for y in 0..to_height {
+                let (top, bottom, down) = place(y, to_height, height);
+                for x in 0..to_width {
+                    let (left, right, across) = place(x, to_width, width);
+                    for c in 0..3 {
+                        let at = |y: usize, x: usize| f64::from(rgb[(y * width + x) * 3 + c]);
+                        let row = |y| at(y, left) * (1.0 - across) + at(y, right) * across;
+                        expected.push((row(top) * (1.0 - down) + row(bottom) * down).round() as u8);
+                    }
+                }
+            }
+            // Rounded once more between rows and columns.
+            assert!(apart(&got, &expected) <= 1);
+        }
     }
 
     #[test]
@@ -152,10 +263,11 @@ mod tests {
         let region = Region { x: 3, y: 1, width: 9, height: 7 };
         let inside = |i: usize| (3..12).contains(&(i % 20)) && (1..8).contains(&(i / 20));
         let rgb: Vec<u8> = (0..200).flat_map(|i| if inside(i) { [10, 200, 77] } else { [255, 0, 255] }).collect();
-        for size in [5, 16] {
-            let mut out = vec![0; size * size * 3];
-            resize(&mut Resizer::new(), (&rgb, 20, 10), region, (size, size), &mut out).unwrap();
-            assert_eq!(out, [10u8, 200, 77].repeat(size * size));
+        for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Plain] {
+            for size in [5, 16] {
+                let out = resized(&rgb, (20, 10), region.into(), filter, (size, size));
+                assert_eq!(out, [10u8, 200, 77].repeat(size * size), "{filter:?}");
+            }
         }
     }
 }

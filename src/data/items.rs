@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
+
 /// A part of a video: what lies outside is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
@@ -114,6 +116,20 @@ impl Items {
         (0..self.len()).map(|index| self.at(index))
     }
 
+    /// What tells this list of videos from others: a digest of names as they were added, labels and parts. The same files
+    /// at another base have the same.
+    pub fn digest(&self) -> String {
+        let mut hash = Digest::default();
+        hash.add(&self.names);
+        self.ends.iter().for_each(|end| hash.add(&end.to_le_bytes()));
+        self.labels.iter().for_each(|label| hash.add(&label.to_le_bytes()));
+        for Part { start, frames } in &self.parts {
+            hash.add(&start.to_le_bytes());
+            hash.add(&frames.to_le_bytes());
+        }
+        hash.text()
+    }
+
     /// Replaces every label by what `new` makes of it.
     pub(super) fn relabel(&mut self, new: impl Fn(u32) -> Option<u32>) {
         for label in self.labels.iter_mut().filter(|label| **label != NO_LABEL) {
@@ -153,6 +169,26 @@ mod tests {
             items.iter().map(|i| i.path).collect::<Vec<_>>(),
             [Path::new("/base/z.mp4"), Path::new("/abs/z.mp4")]
         );
+    }
+
+    #[test]
+    fn a_digest_tells_lists_apart_wherever_they_lie() {
+        let items = |base: &str, videos: &[(&str, u32, Part)]| {
+            let mut items = Items::new(base.into());
+            videos.iter().for_each(|(name, label, part)| items.push(Path::new(name), Some(*label), *part));
+            items.digest()
+        };
+        let part = Part { start: 3, frames: 9 };
+        let one = items("/here", &[("ab", 1, Part::WHOLE), ("c", 2, Part::WHOLE)]);
+        assert_eq!(one, items("/there", &[("ab", 1, Part::WHOLE), ("c", 2, Part::WHOLE)]));
+        for other in [
+            items("/here", &[("a", 1, Part::WHOLE), ("bc", 2, Part::WHOLE)]),
+            items("/here", &[("ab", 2, Part::WHOLE), ("c", 1, Part::WHOLE)]),
+            items("/here", &[("ab", 1, Part::WHOLE), ("c", 2, part)]),
+            items("/here", &[("ab", 1, Part::WHOLE)]),
+        ] {
+            assert_ne!(one, other);
+        }
     }
 
     #[cfg(unix)]

@@ -51,7 +51,7 @@ pub struct LoaderConfig {
     pub clip: ClipConfig,
     /// How tokens are masked, if they are.
     pub mask: Option<MaskConfig>,
-    /// Clips of a batch; a video gives `clip.repeats` of them.
+    /// Videos of a batch; each gives `clip.repeats` clips.
     pub batch: usize,
     /// Seed of all draws.
     pub seed: u64,
@@ -124,11 +124,16 @@ impl Loader {
     /// Starts the decoding threads. A set smaller than a batch repeats its clips, drawn anew, to fill one.
     pub fn new(set: Arc<Dataset>, config: LoaderConfig) -> Loader {
         let threads = config.threads.max(1);
-        let next = config.start;
+        let config = LoaderConfig { batch: config.batch.max(1), ..config };
+        // Behind the end of a pass is the start of the next.
+        let next = match config.start {
+            Position { epoch, batch } if batch >= batches_of(&set, &config) => Position { epoch: epoch + 1, batch: 0 },
+            within => within,
+        };
         let (bad, orders, stop) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared { set, config, bad, orders, stop });
         // Two batches in flight, and enough that no thread idles; this bounds the queue's memory.
-        let (tasks, todo) = bounded::<(Slot, Vec<Clip>)>((2 * shared.videos()).max(2 * threads));
+        let (tasks, todo) = bounded::<(Slot, Vec<Clip>)>((2 * shared.config.batch).max(2 * threads));
         let (sender, done) = unbounded();
         let spawn = |_| {
             let (shared, todo, sender) = (Arc::clone(&shared), todo.clone(), sender.clone());
@@ -144,7 +149,7 @@ impl Loader {
             })
         };
         let handles = (0..threads).map(spawn).collect();
-        let asked = (next.epoch, next.batch * shared.videos());
+        let asked = (next.epoch, next.batch * shared.config.batch);
         let (tasks, arrived, spent) = (Some(tasks), BTreeMap::new(), Vec::new());
         Loader { shared, tasks, done, arrived, spent, asked, next, threads: handles, waited: Duration::ZERO }
     }
@@ -166,7 +171,7 @@ impl Loader {
 
     fn ask(&mut self) {
         let Some(tasks) = &self.tasks else { return };
-        let batch = self.shared.videos();
+        let batch = self.shared.config.batch;
         let in_pass = batches(&self.shared) * batch;
         // Never more than two batches ahead of what was taken.
         let ahead = |slot: Slot| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
@@ -188,7 +193,7 @@ impl Loader {
     /// Too many files cannot be read, or a file and all of its replacements.
     pub fn next_batch(&mut self, out: &mut Batch) -> Result<()> {
         let Position { epoch, batch } = self.next;
-        let size = self.shared.videos();
+        let size = self.shared.config.batch;
         out.clear();
         for slot in batch * size..(batch + 1) * size {
             let (clips, label) = self.take((epoch, slot))?;
@@ -242,16 +247,16 @@ impl Drop for Loader {
     }
 }
 
+/// Batches of one pass.
+fn batches_of(set: &Dataset, config: &LoaderConfig) -> usize {
+    (set.items.len() / config.shard.of.max(1) / config.batch.max(1)).max(1)
+}
+
 fn batches(shared: &Shared) -> usize {
-    (shared.set.items.len() / shared.config.shard.of.max(1) / shared.videos()).max(1)
+    batches_of(&shared.set, &shared.config)
 }
 
 impl Shared {
-    /// Videos of a batch.
-    fn videos(&self) -> usize {
-        (self.config.batch / self.config.clip.repeats.max(1)).max(1)
-    }
-
     /// The order of one pass.
     fn order(&self, epoch: usize) -> Arc<Vec<usize>> {
         let Ok(mut orders) = self.orders.lock() else { return Arc::default() };
@@ -269,11 +274,10 @@ impl Shared {
         let slot = slot * self.config.shard.of.max(1) + self.config.shard.rank;
         let mut rng = rng(self.config.seed, epoch, slot, 1);
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
-        let configs = vec![self.config.clip; self.config.clip.repeats.max(1)];
         let mut last = None;
         for _ in 0..REPLACEMENTS {
             let item = self.set.items.at(index);
-            let error = match sample::draw_all(&item, &configs, &self.set.index, cutter, &mut rng) {
+            let error = match sample::draw_repeated(&item, &self.config.clip, &self.set.index, cutter, &mut rng) {
                 Ok(clips) => {
                     let masked = |clip| (clip, self.config.mask.as_ref().map(|mask| mask.draw(&mut rng)));
                     return Ok((clips.into_iter().map(masked).collect(), item.label.unwrap_or_default()));
@@ -294,8 +298,9 @@ impl Shared {
             log::warn!("skipped, another clip takes its place: {error}");
         }
         let (count, all, allowed) = (bad.len(), self.set.items.len(), self.config.max_bad);
-        // One bad file alone never stops a run that has others.
-        if count as f64 > (allowed * all as f64).max(1.0) || count == all {
+        // Where any are allowed, one bad file alone never stops a run that has others.
+        let most = if allowed > 0.0 { (allowed * all as f64).max(1.0) } else { 0.0 };
+        if count as f64 > most || count == all {
             return Err(Error::TooManyBad { bad: count, all, allowed, last: error.to_string() });
         }
         Ok(())

@@ -7,6 +7,7 @@ use fast_image_resize::Resizer;
 use rand::{Rng, RngExt};
 
 use super::augment::RandAugment;
+use super::crop::Filter;
 use super::error::{Error, Result};
 use super::index::Index;
 use super::items::Item;
@@ -46,6 +47,13 @@ pub enum View {
         /// Smallest share of the short side that is kept.
         crop_min: f64,
     },
+    /// A random start; a random resized crop, bicubic, mirrored by chance: MAE's.
+    Resized {
+        /// Smallest share of the frame's area that is kept.
+        crop_min: f64,
+        /// Mirror half of the clips.
+        flip: bool,
+    },
     /// A random start or a frame of each segment; a random resized crop; augmented.
     Training(Training),
     /// Clip `clip` of `clips` spread over the video, crop `crop` of `crops` along the long side.
@@ -78,7 +86,7 @@ pub struct ClipConfig {
     pub teacher_size: Option<usize>,
     /// Frames of the clip from one of that crop's to the next.
     pub teacher_step: usize,
-    /// Clips that the loader draws from a video each time it is decoded.
+    /// Clips that the loader draws from a video each time it is decoded, all of the same frames.
     pub repeats: usize,
 }
 
@@ -108,36 +116,63 @@ pub(crate) struct Cutter {
     pub spent: Vec<Clip>,
 }
 
-/// Ranks of a clip's frames: a random start, every `stride`-th frame; a video that is too short repeats the last
-/// frame that the stride reaches.
+/// Ranks of a pre-training clip, as the official `VideoDistillation` draws them: a random start with room for `frames`
+/// strides behind it, every `stride`-th frame; a video that is too short repeats the last one that has another behind it.
 pub fn frame_ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
-    let span = (config.frames - 1) * config.stride + 1;
-    let start = if len > span { rng.random_range(0..=len - span) } else { 0 };
-    let last = (len.saturating_sub(1).saturating_sub(start)) / config.stride;
-    (0..config.frames).map(|i| start + i.min(last) * config.stride).collect()
+    let ClipConfig { frames, stride, .. } = *config;
+    let start = rng.random_range(0..=len.saturating_sub(frames * stride));
+    let last = len.saturating_sub(2).saturating_sub(start) / stride;
+    (0..frames).map(|i| start + i.min(last) * stride).collect()
 }
 
-/// Ranks of one frame of each of `config.frames` equal segments: at random, or `clip` of `clips` places of each.
-fn segment_ranks(len: usize, config: &ClipConfig, mut place: impl FnMut() -> f64) -> Vec<usize> {
-    let width = len as f64 / config.frames as f64;
-    let rank = |i: usize, place: f64| ((i as f64 + place) * width) as usize;
-    (0..config.frames).map(|i| rank(i, place()).min(len.saturating_sub(1))).collect()
+/// Ranks of a fine-tuning clip, as the official `VideoClsDataset` draws them: `frames` spread evenly over a random span of
+/// `frames` strides, both ends included; of a video that is too short, a frame a stride spread over all of it, then its
+/// last frame.
+fn dense_ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
+    let ClipConfig { frames, stride, .. } = *config;
+    let span = frames * stride;
+    let (start, over, count) =
+        if len > span { (rng.random_range(0..len - span), span, frames) } else { (0, len, len / stride) };
+    let rank = |i: usize| if i < count { i * over / (count - 1).max(1) } else { over };
+    (0..frames).map(|i| start + rank(i).min(over.saturating_sub(1))).collect()
+}
+
+/// Ranks of one frame of each of `config.frames` equal segments, as the official `SSVideoClsDataset` has them: `pick` takes
+/// one between two, both included. A segment is cut into `parts`, of which `part` is meant.
+fn segment_ranks(
+    len: usize,
+    config: &ClipConfig,
+    (part, parts): (usize, usize),
+    mut pick: impl FnMut(usize, usize) -> usize,
+) -> Vec<usize> {
+    let width = len.saturating_sub(1) as f64 / config.frames as f64;
+    let part_width = width / parts as f64;
+    let edge = |i: usize, part: usize| (width * i as f64 + part_width * part as f64).round_ties_even() as usize;
+    (0..config.frames).map(|i| pick(edge(i, part), edge(i, part + 1))).collect()
+}
+
+/// Ranks of a test's clip, as the official test cuts them: of every `stride`-th frame of the video, repeating the last where
+/// there are too few, `frames` in a row; clips are spread evenly, one alone is from the middle.
+fn test_ranks(len: usize, config: &ClipConfig, (clip, clips): (usize, usize)) -> Vec<usize> {
+    let ClipConfig { frames, stride, .. } = *config;
+    let all = len.div_ceil(stride);
+    let slack = all.saturating_sub(frames);
+    let start = if clips > 1 { slack * clip / (clips - 1) } else { slack / 2 };
+    (0..frames).map(|i| (start + i).min(all.saturating_sub(1)) * stride).collect()
 }
 
 /// Ranks of a clip's frames as `config.view` has them.
 fn ranks(len: usize, config: &ClipConfig, rng: &mut impl Rng) -> Vec<usize> {
     match config.view {
-        View::Training(Training { segments: true, .. }) => segment_ranks(len, config, || rng.random()),
-        View::Pretraining { .. } | View::Training(_) => frame_ranks(len, config, rng),
+        View::Training(Training { segments: true, .. }) => {
+            segment_ranks(len, config, (0, 1), |first, last| rng.random_range(first..=last))
+        }
+        View::Training(_) => dense_ranks(len, config, rng),
+        View::Pretraining { .. } | View::Resized { .. } => frame_ranks(len, config, rng),
         View::Test { segments: true, clip, clips, .. } => {
-            segment_ranks(len, config, || (clip as f64 + 0.5) / clips as f64)
+            segment_ranks(len, config, (clip, clips), |first, last| (first + last) / 2)
         }
-        View::Test { clip, clips, .. } => {
-            let slack = len.saturating_sub((config.frames - 1) * config.stride + 1);
-            let start = if clips > 1 { slack * clip / (clips - 1) } else { slack / 2 };
-            let last = (len.saturating_sub(1).saturating_sub(start)) / config.stride;
-            (0..config.frames).map(|i| start + i.min(last) * config.stride).collect()
-        }
+        View::Test { clip, clips, .. } => test_ranks(len, config, (clip, clips)),
     }
 }
 
@@ -160,10 +195,32 @@ pub(crate) fn draw_all(
     cutter: &mut Cutter,
     rng: &mut impl Rng,
 ) -> Result<Vec<Clip>> {
-    let drawn = catch_unwind(AssertUnwindSafe(|| {
+    unless_panicked(item, || {
         let taken = Taken::decode(item, configs, index, rng)?;
         (0..configs.len()).map(|clip| taken.cut(clip, &configs[clip], cutter, rng)).collect()
-    }));
+    })
+}
+
+/// Draws `config.repeats` clips of the same frames of a video, each cropped and augmented anew, as the official
+/// fine-tuning does. A panic of the decoder is an error of the file.
+///
+/// # Errors
+/// A video that cannot be read, naming the file.
+pub(crate) fn draw_repeated(
+    item: &Item,
+    config: &ClipConfig,
+    index: &Index,
+    cutter: &mut Cutter,
+    rng: &mut impl Rng,
+) -> Result<Vec<Clip>> {
+    unless_panicked(item, || {
+        let taken = Taken::decode(item, std::slice::from_ref(config), index, rng)?;
+        (0..config.repeats.max(1)).map(|_| taken.cut(0, config, cutter, rng)).collect()
+    })
+}
+
+fn unless_panicked<T>(item: &Item, draw: impl FnOnce() -> Result<T>) -> Result<T> {
+    let drawn = catch_unwind(AssertUnwindSafe(draw));
     drawn.unwrap_or_else(|_| Err(Error::video(&item.path, "the decoder panicked")))
 }
 
@@ -212,16 +269,21 @@ fn cut(
     rng: &mut impl Rng,
 ) -> Result<Clip> {
     let (width, height) = (frames.width, frames.height);
-    let region = match config.view {
-        View::Pretraining { crop_min } => crop::multi_scale(width, height, config.size, crop_min, rng),
-        View::Training(Training { crop_min, .. }) => crop::random_resized(width, height, crop_min, rng),
-        View::Test { crop, crops, .. } => crop::square(width, height, crop, crops),
+    let (window, filter) = match config.view {
+        View::Pretraining { crop_min } => {
+            (crop::multi_scale(width, height, config.size, crop_min, rng).into(), Filter::Bilinear)
+        }
+        View::Resized { crop_min, .. } => (crop::random_resized(width, height, crop_min, rng).into(), Filter::Bicubic),
+        View::Training(Training { crop_min, .. }) => {
+            (crop::random_resized(width, height, crop_min, rng).into(), Filter::Plain)
+        }
+        View::Test { crop, crops, .. } => (crop::square(width, height, config.size, (crop, crops)), Filter::Plain),
     };
     let ops = match config.view {
         View::Training(Training { augment, jitter, .. }) => {
             [augment::draw(&augment, rng), augment::jitter(jitter, rng)].concat()
         }
-        View::Pretraining { .. } | View::Test { .. } => Vec::new(),
+        View::Pretraining { .. } | View::Resized { .. } | View::Test { .. } => Vec::new(),
     };
     let Cutter { resizer, changed, spent } = cutter;
     let mut clip = spent.pop().unwrap_or_default();
@@ -240,7 +302,8 @@ fn cut(
                         augment::apply(&ops, changed, width, height);
                         rgb = changed;
                     }
-                    crop::resize(resizer, (rgb, width, height), region, (size, size), &mut out[at..at + bytes])
+                    let frame = (rgb.as_slice(), width, height);
+                    crop::resample(resizer, frame, window, filter, (size, size), &mut out[at..at + bytes])
                         .map_err(|e| Error::video(path, e))?;
                 }
             }
@@ -253,13 +316,20 @@ fn cut(
         Some(size) => resize(size, config.teacher_step.max(1), &mut clip.teacher_frames)?,
         None => clip.teacher_frames.clear(),
     }
-    if let View::Training(Training { flip, erasing, .. }) = config.view {
-        if flip && rng.random_bool(0.5) {
-            clip.frames.chunks_exact_mut(3 * config.size * config.size).for_each(|f| crop::mirror(f, config.size));
+    let (flip, erasing) = match config.view {
+        View::Training(Training { flip, erasing, .. }) => (flip, erasing),
+        View::Resized { flip, .. } => (flip, 0.0),
+        View::Pretraining { .. } | View::Test { .. } => (false, 0.0),
+    };
+    if flip && rng.random_bool(0.5) {
+        for (frames, size) in
+            [(&mut clip.frames, config.size), (&mut clip.teacher_frames, config.teacher_size.unwrap_or(1))]
+        {
+            frames.chunks_exact_mut(3 * size * size).for_each(|frame| crop::mirror(frame, size));
         }
-        if erasing > 0.0 && rng.random_bool(erasing) {
-            mix::erase(&mut clip.frames, config.size, rng);
-        }
+    }
+    if erasing > 0.0 && rng.random_bool(erasing) {
+        mix::erase(&mut clip.frames, config.size, rng);
     }
     Ok(clip)
 }
@@ -279,32 +349,61 @@ mod tests {
         repeats: 1,
     };
 
+    /// What the official programs draw, of as many frames.
     #[test]
-    fn test_clips_span_the_video() {
+    fn clips_are_those_of_the_official_samplers() {
         let mut rng = rng(0, 0, 0, 0);
         let test = |segments, clip, clips| View::Test { segments, clip, clips, crop: 0, crops: 1 };
         let mut at = |view| ranks(20, &ClipConfig { view, ..CONFIG }, &mut rng);
         assert_eq!(at(test(false, 0, 3)), [0, 3, 6, 9]);
-        assert_eq!(at(test(false, 2, 3)), [10, 13, 16, 19]);
-        assert_eq!(at(test(false, 0, 1)), [5, 8, 11, 14]);
-        assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 17]);
-        let drawn = at(View::Training(Training { segments: true, ..Training::crops(1.0) }));
-        assert!(drawn.iter().enumerate().all(|(i, r)| (5 * i..5 * i + 5).contains(r)), "{drawn:?}");
+        assert_eq!(at(test(false, 1, 3)), [3, 6, 9, 12]);
+        assert_eq!(at(test(false, 2, 3)), [9, 12, 15, 18]);
+        assert_eq!(at(test(false, 0, 1)), [3, 6, 9, 12]);
+        assert_eq!(at(test(true, 0, 1)), [2, 7, 12, 16]);
+        assert_eq!(at(test(true, 1, 2)), [3, 8, 13, 18]);
+        let segments = [0..=5, 5..=10, 10..=14, 14..=19];
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..300 {
+            let drawn = at(View::Training(Training { segments: true, ..Training::crops(1.0) }));
+            assert!(drawn.iter().zip(&segments).all(|(rank, segment)| segment.contains(rank)), "{drawn:?}");
+            seen.insert(drawn[2]);
+        }
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [10, 11, 12, 13, 14]);
+        assert_eq!(test_ranks(5, &CONFIG, (1, 2)), [0, 3, 3, 3]);
+    }
+
+    #[test]
+    fn dense_clips_are_spread_over_their_span() {
+        let mut rng = rng(0, 0, 0, 0);
+        let mut at = |len, frames, stride| dense_ranks(len, &ClipConfig { frames, stride, ..CONFIG }, &mut rng);
+        // numpy's linspace(0, 64, 16), cut off at 63.
+        let spread = [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63];
+        assert_eq!(at(64, 16, 4), spread);
+        assert_eq!(at(65, 16, 4), spread);
+        assert_eq!(at(30, 16, 4), [0, 5, 10, 15, 20, 25, 29, 29, 29, 29, 29, 29, 29, 29, 29, 29]);
+        assert_eq!(at(3, 2, 4), [2, 2]);
+        assert_eq!(at(1, 3, 1), [0, 0, 0]);
+        let starts: std::collections::BTreeSet<usize> = (0..500).map(|_| at(16, 4, 3)[0]).collect();
+        assert_eq!(starts.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]
     fn long_videos_give_every_start() {
         let mut rng = rng(0, 0, 0, 0);
         let starts: std::collections::BTreeSet<usize> =
-            (0..500).map(|_| frame_ranks(13, &CONFIG, &mut rng)[0]).collect();
+            (0..500).map(|_| frame_ranks(15, &CONFIG, &mut rng)[0]).collect();
         assert_eq!(starts.into_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert_eq!(frame_ranks(10, &CONFIG, &mut rng), [0, 3, 6, 9]);
+        assert_eq!(frame_ranks(12, &CONFIG, &mut rng), [0, 3, 6, 9]);
     }
 
     #[test]
     fn short_videos_repeat_the_last_reachable_frame() {
         let mut rng = rng(0, 0, 0, 0);
+        assert_eq!(frame_ranks(10, &CONFIG, &mut rng), [0, 3, 6, 6], "the last frame has none behind it");
         assert_eq!(frame_ranks(6, &CONFIG, &mut rng), [0, 3, 3, 3]);
         assert_eq!(frame_ranks(1, &CONFIG, &mut rng), [0, 0, 0, 0]);
+        let one = ClipConfig { frames: 1, stride: 1, ..CONFIG };
+        let seen: std::collections::BTreeSet<usize> = (0..100).map(|_| frame_ranks(3, &one, &mut rng)[0]).collect();
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }

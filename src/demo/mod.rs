@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 pub use page::{Figure, Page, Row, render};
 use plan::{Configs, DIRECTION, LABELS, Label, Part, SHAPE};
 pub use plan::{Cost, Costs, Plan, Sizes, Steps};
@@ -30,7 +27,7 @@ use crate::gpu::Gpu;
 use crate::model::Vit;
 use crate::train::checkpoint::{self, Checkpoint, RunDir, Which};
 use crate::train::log::{self, Validation};
-use crate::train::session::Session;
+use crate::train::session::{RunConfig, Session};
 use crate::train::{Outcome, Reporter, distill, finetune, pretrain};
 use crate::{data, eval, picture, recipes, train};
 
@@ -40,6 +37,12 @@ pub enum Error {
     /// A run.
     #[error(transparent)]
     Train(#[from] train::Error),
+    /// It was told to stop.
+    #[error("stopped by a signal; the same command goes on with it")]
+    Stopped {
+        /// The signal.
+        signal: i32,
+    },
     /// A run directory.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
@@ -153,6 +156,8 @@ pub fn run(gpu: &Arc<Gpu>, options: &Options, progress: &mut dyn Progress) -> Re
     let begun = Instant::now();
     let Options { out, minutes, seed, threads, sizes } = options.clone();
     std::fs::create_dir_all(&out).map_err(io("create", &out))?;
+    // The runs go on from any folder.
+    let out = std::path::absolute(&out).map_err(io("find", &out))?;
     let configs = Configs { sets: out.join("sets"), sizes, seed, threads };
     write_sets(&configs, progress)?;
     let file = out.join("plan.toml");
@@ -275,7 +280,7 @@ impl Demo<'_> {
     }
 
     /// Trains the run of this name to its end, unless it is there; gives its weights.
-    fn train<C: Serialize + DeserializeOwned + PartialEq>(
+    fn train<C: RunConfig>(
         &mut self,
         name: &str,
         config: C,
@@ -285,9 +290,13 @@ impl Demo<'_> {
         let before = self.share();
         self.done += cost.of(steps);
         self.progress.stage(name, before..self.share());
-        let Session { dir, config, from } = Session::create_or_resume(&self.run_path(name), config)?;
+        let Session { dir, config, from, notes } = Session::create_or_resume(&self.run_path(name), config)?;
+        notes.iter().for_each(|note| self.progress.note(note));
         if from.as_ref().is_none_or(|from| from.state.step < steps) {
-            train(self.gpu, &config, &dir, from, self.progress)?;
+            train(self.gpu, &config, &dir, from, self.progress).map_err(|error| match error {
+                train::Error::Stopped { signal, .. } => Error::Stopped { signal },
+                error => error.into(),
+            })?;
         }
         Ok(dir.weights(Which::Newest)?)
     }
@@ -369,7 +378,7 @@ impl Demo<'_> {
             let labelled = labelled.collect::<Result<Vec<_>, Error>>()?;
             let none = Items::default();
             let items = labelled.first().map_or(&none, |(_, items)| items);
-            let scores = encoder.scores(items, &Index::default(), &views, self.configs.threads, &mut |_| {})?;
+            let scores = encoder.scores(items, &Index::default(), &views, self.configs.threads, &mut |_| true)?;
             let of = |items: &Items| {
                 let read = items
                     .iter()

@@ -186,7 +186,7 @@ impl Configs {
     }
 
     fn save(steps: usize) -> SaveConfig {
-        SaveConfig { every: steps.div_ceil(3).max(1), keep_last: 1, keep_every: 0 }
+        SaveConfig { every: steps.div_ceil(3).max(1), keep_last: 1, ..recipes::SAVE }
     }
 
     /// A teacher, or the pixel-only model.
@@ -212,7 +212,7 @@ impl Configs {
         let teacher = |weights: Option<&Path>| {
             let weights = weights?.to_owned();
             let (size, patch, vit) = (self.sizes.size, recipe.data.patch, self.sizes.encoder);
-            Some(TeacherConfig { weights, size, patch, weight: 1.0, vit })
+            Some(TeacherConfig { weights, digest: String::new(), size, patch, weight: 1.0, vit })
         };
         Ok(DistillConfig {
             data: self.data(&recipe.data),
@@ -287,7 +287,7 @@ fn time(
     config: &impl Serialize,
     train: impl FnOnce(&RunDir, &mut dyn Reporter) -> Result<Outcome, crate::train::Error>,
 ) -> Result<(Cost, PathBuf), Error> {
-    let dir = RunDir::create(folder, &toml::to_string(config).map_err(crate::train::Error::from)?)?;
+    let dir = RunDir::planned(folder, &toml::to_string(config).map_err(crate::train::Error::from)?)?;
     let (begun, mut watch) = (Instant::now(), Watch::default());
     let outcome = train(&dir, &mut watch)?;
     let start = watch.started.map_or(0.0, |started| (started - begun).as_secs_f64());

@@ -28,6 +28,15 @@ pub enum Error {
     /// The model.
     #[error(transparent)]
     Weights(#[from] weights::Error),
+    /// Scores are NaN or infinite.
+    #[error("the scores of {videos} videos are not finite")]
+    NotFinite {
+        /// How many videos' are.
+        videos: usize,
+    },
+    /// Whoever heard of the progress ended it.
+    #[error("stopped before all videos were scored")]
+    Stopped,
     /// The system gives no threads.
     #[error("cannot start decoding threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -79,6 +88,8 @@ pub struct Score {
     pub confusion: Vec<Vec<usize>>,
     /// Videos that could not be read; counted in neither.
     pub unread: usize,
+    /// Videos whose scores are NaN or infinite; counted as wrong.
+    pub not_finite: usize,
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
@@ -100,21 +111,25 @@ impl Score {
     pub fn of(items: &Items, scores: &[Option<VideoScore>]) -> Score {
         let classes = scores.iter().flatten().map(|s| s.shares.len()).max().unwrap_or(0);
         let mut confusion = vec![vec![0; classes]; classes];
-        let (mut first, mut five, mut count) = (0, 0, 0);
+        let (mut first, mut five, mut count, mut not_finite) = (0, 0, 0, 0);
         for (item, score) in items.iter().zip(scores) {
             let (Some(label), Some(score)) = (item.label, score) else { continue };
+            count += 1;
+            if score.shares.iter().any(|share| !share.is_finite()) {
+                not_finite += 1;
+                continue;
+            }
             let ranking = ranking(&score.shares);
             let place = ranking.iter().position(|c| *c == label as usize);
             first += usize::from(place == Some(0));
             five += usize::from(place.is_some_and(|p| p < 5));
-            count += 1;
             if let Some(row) = confusion.get_mut(label as usize) {
                 row[ranking[0]] += 1;
             }
         }
         let percent = |n: usize| 100.0 * n as f64 / count.max(1) as f64;
         let unread = scores.iter().filter(|s| s.is_none()).count();
-        Score { top1: percent(first), top5: percent(five), confusion, unread }
+        Score { top1: percent(first), top5: percent(five), confusion, unread, not_finite }
     }
 }
 
@@ -167,17 +182,17 @@ impl Evaluator {
     }
 
     /// Scores videos, of which `index` may know something; none for one that cannot be read, which is logged as a warning
-    /// with its name.
+    /// with its name. `progress` hears of clips as they are scored, and ends it by `false`.
     ///
     /// # Errors
-    /// The GPU.
+    /// The GPU; [`Error::Stopped`].
     pub fn scores(
         &mut self,
         items: &Items,
         index: &Index,
         views: &Views,
         threads: usize,
-        progress: &mut dyn FnMut(usize),
+        progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<Option<VideoScore>>, Error> {
         let per_video = views.clips * views.crops;
         let mut sums: Vec<Option<VideoScore>> =
@@ -218,7 +233,9 @@ impl Evaluator {
                         (Some(_), None) => {}
                     }
                 }
-                progress(videos.len());
+                if !progress(videos.len()) {
+                    return Err(Error::Stopped);
+                }
             }
             Ok(sums)
         })
@@ -297,5 +314,10 @@ mod tests {
         assert!((got.top1 - 200.0 / 3.0).abs() < 1e-9 && got.top5 == 100.0 && got.unread == 1, "{got:?}");
         assert_eq!(got.confusion, [[1, 0, 0], [1, 0, 0], [0, 0, 1]]);
         assert!((softmax(&[1000.0, 1000.0])[0] - 0.5).abs() < 1e-12);
+        // NaN is no class, not even class 0.
+        let scores = [score(&[f64::NAN; 3]), score(&[0.1, 0.9, 0.0]), None, None];
+        let got = Score::of(&items, &scores);
+        assert_eq!((got.top1, got.top5, got.not_finite, got.unread), (50.0, 50.0, 1, 2));
+        assert_eq!(got.confusion, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]);
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn all() -> Vec<Recipe> {
 }
 
 fn teacher(vit: Vit) -> TeacherConfig {
-    TeacherConfig { weights: Default::default(), size: 224, patch: 16, weight: 1.0, vit }
+    TeacherConfig { weights: Default::default(), digest: String::new(), size: 224, patch: 16, weight: 1.0, vit }
 }
 
 /// What the recipes share, with the values of base from base.
@@ -71,6 +71,7 @@ fn mvd(student: Vit, from: Vit) -> DistillConfig {
         decoder: Vit { depth: 2, ..student },
         image_teacher: Some(teacher(from)),
         video_teacher: Some(teacher(from)),
+        changes: Vec::new(),
     }
 }
 

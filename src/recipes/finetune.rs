@@ -111,6 +111,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
     FinetuneConfig {
         model: EncoderKind::Mvd,
         init: Default::default(),
+        init_digest: String::new(),
         val: Default::default(),
         classes: 400,
         sampling: Sampling::Dense,
@@ -135,6 +136,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         optim: OptimConfig { betas: [0.9, 0.999], min_lr: 1e-6, warmup_epochs: 5.0, ..pretraining() },
         save: SAVE,
         encoder,
+        changes: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stage one: MAE on ImageNet, VideoMAE on Kinetics-400, Something-Something v2 and UCF101.
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic, vit};
-use crate::config::{DataConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind, SaveConfig};
+use crate::config::{Crop, DataConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind, SaveConfig};
 use crate::data::{LEAST_SCALE, MaskKind};
 use crate::model::Vit;
 
@@ -13,7 +13,7 @@ pub(super) fn all() -> Vec<Recipe> {
     let ours = "ours, for trials on synthetic clips";
     let image = |name, result, config| recipe(name, MAE, result, config);
     let video = |name, result, config| recipe(name, VIDEOMAE, result, config);
-    let small = || videomae(SMALL, vit(192, 4, 3), 2048);
+    let small = |batch| videomae(SMALL, vit(192, 4, 3), batch);
     let base = || videomae(BASE, vit(384, 4, 6), 2048);
     vec![
         recipe("mae-tiny", ours, "none", tiny(PretrainKind::Image)),
@@ -21,11 +21,11 @@ pub(super) fn all() -> Vec<Recipe> {
         image("mae-base-in1k", "fine-tuned: 83.6 % on ImageNet", mae(BASE, 16)),
         image("mae-large-in1k", "fine-tuned: 85.9 % on ImageNet (85.5 % after 800 epochs)", mae(LARGE, 16)),
         image("mae-huge-in1k", "fine-tuned: 86.9 % on ImageNet", mae(HUGE, 14)),
-        video("videomae-small-k400", "fine-tuned: 79.0 % on K400", small()),
+        video("videomae-small-k400", "fine-tuned: 79.0 % on K400", small(1024)),
         video("videomae-base-k400", "fine-tuned: 81.5 % on K400 (81.0 % after 800 epochs)", base()),
         video("videomae-large-k400", "fine-tuned: 85.2 % on K400", videomae(LARGE, vit(512, 12, 8), 512)),
         video("videomae-huge-k400", "fine-tuned: 86.6 % on K400", videomae(HUGE, vit(640, 12, 8), 1024)),
-        video("videomae-small-ssv2", "fine-tuned: 66.8 % on SSv2", something(small())),
+        video("videomae-small-ssv2", "fine-tuned: 66.8 % on SSv2", something(small(2048))),
         video("videomae-base-ssv2", "fine-tuned: 70.8 % on SSv2 (69.6 % after 800 epochs)", something(base())),
         video("videomae-base-ucf101", "fine-tuned: 91.3 % on UCF101", ucf101(base())),
     ]
@@ -35,13 +35,16 @@ fn mae(encoder: Vit, patch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Image,
         seed: 0,
-        crop_min: LEAST_SCALE,
+        crop: Crop::RandomResized,
+        crop_min: 0.2,
+        flip: true,
         data: DataConfig { frames: 1, stride: 1, tubelet: 1, patch, ..k400() },
         mask: MaskRule { kind: MaskKind::Random, ratio: 0.75 },
         optim: OptimConfig { batch: 4096, epochs: 1600, min_lr: 0.0, ..pretraining() },
         save: SAVE,
         encoder,
         decoder: vit(512, 8, 16),
+        changes: Vec::new(),
     }
 }
 
@@ -49,13 +52,16 @@ fn videomae(encoder: Vit, decoder: Vit, batch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Video,
         seed: 0,
+        crop: Crop::MultiScale,
         crop_min: LEAST_SCALE,
+        flip: false,
         data: k400(),
         mask: MaskRule { kind: MaskKind::Tube, ratio: 0.9 },
         optim: OptimConfig { batch, epochs: 1601, min_lr: 1e-5, ..pretraining() },
         save: SAVE,
         encoder,
         decoder,
+        changes: Vec::new(),
     }
 }
 
@@ -76,6 +82,10 @@ fn tiny(kind: PretrainKind) -> PretrainConfig {
     let published = if image { mae(TINY, 8) } else { videomae(TINY, TINY, 16) };
     let one = DataConfig { frames: 1, stride: 1, tubelet: 1, ..synthetic() };
     PretrainConfig {
+        // Where things are is part of what synthetic clips show.
+        crop: Crop::MultiScale,
+        crop_min: LEAST_SCALE,
+        flip: false,
         data: if image { one } else { synthetic() },
         mask: MaskRule { ratio: 0.75, ..published.mask },
         // 1e-3 for the batch of 16.

@@ -162,7 +162,7 @@ fn distillation(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Err
 fn pixels(gpu: &Arc<Gpu>, reference: &Reference<'_>, family: Family) -> Result<Report, Error> {
     let config = &reference.layout.config;
     let arch = config.pixels(family, reference.tokens()?.masked.len() / config.batch);
-    let run = start(gpu, reference, "model.", |rec| arch.record(rec, groups::pixels))?;
+    let run = start(gpu, reference, "model.", |rec| arch.record(rec, groups::pixels(arch.family)))?;
     one_loss(reference, run)
 }
 

@@ -1,15 +1,21 @@
 //! Run directories and checkpoints: whole or absent, whatever the moment of a kill.
 //!
 //! A checkpoint is written to `checkpoints/.tmp-step-N`, every file synced, then renamed to `step-N` and the folder
-//! synced. Only then are older ones deleted, each renamed away first.
+//! synced. Only then are older ones deleted, each renamed away first. A new directory is made when training begins, and
+//! not before all that can fail has been looked at.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::checkpoint_error::Error;
 use super::disk::Disk;
+use super::lock::{self, HOLDER, LOCK};
+use super::place::Feed;
 use crate::data::Position;
 use crate::weights::{self, Tensors};
 
@@ -18,14 +24,29 @@ const ASIDE: &str = ".tmp-config.toml";
 const FILES: [&str; 3] = ["weights.safetensors", "optimizer.safetensors", "state.json"];
 const EMA: &str = "ema.safetensors";
 const BEST: &str = "best.safetensors";
+const CONFIG: &str = "config.toml";
+/// What a run has logged.
+const LOGS: [&str; 3] = ["log.jsonl", "validation.jsonl", BEST];
 
 /// Where a run stands, beside its tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Optimiser steps done.
     pub step: usize,
     /// Where its data goes on.
     pub position: Position,
+    /// What it was fed with; none in checkpoints written before this was kept.
+    #[serde(default)]
+    pub feed: Option<Feed>,
+    /// What is added to a step to find it in the schedules.
+    #[serde(default)]
+    pub shift: i64,
+    /// The validation after this step is still to be made.
+    #[serde(default)]
+    pub due: bool,
+    /// It goes on with another set, if that is what there is.
+    #[serde(skip)]
+    pub any_set: bool,
 }
 
 /// What a checkpoint holds.
@@ -53,66 +74,6 @@ pub enum Which {
     Best,
 }
 
-/// A run directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system refused; older checkpoints are untouched.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// No room for a checkpoint; the older ones are untouched.
-    #[error(
-        "disk full while writing {} of the checkpoint of step {step}, which needs {needed} bytes in all; {}. Free some \
-         space and go on with --resume", path.display(), left(older)
-    )]
-    DiskFull {
-        /// The file.
-        path: PathBuf,
-        /// Step of the checkpoint.
-        step: usize,
-        /// Bytes of the whole checkpoint.
-        needed: u64,
-        /// Steps of the checkpoints that are whole.
-        older: Vec<usize>,
-    },
-    /// Tensors that cannot be read.
-    #[error(transparent)]
-    Weights(#[from] weights::Error),
-    /// `--out` has something in it.
-    #[error("{} exists and is not empty; go on with it by --resume {}, or name another --out", path.display(), path.display())]
-    Exists {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Nothing to resume from.
-    #[error("{}: no whole checkpoint to resume from (looked for checkpoints/step-N)", path.display())]
-    None {
-        /// The run directory.
-        path: PathBuf,
-    },
-    /// A file of the run is not what it should be.
-    #[error("{}: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-fn left(older: &[usize]) -> String {
-    match older.last() {
-        None => "there is no older checkpoint".to_owned(),
-        Some(last) => format!("{} older ones are left whole, the newest of step {last}", older.len()),
-    }
-}
-
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { doing, path, source }
@@ -122,19 +83,34 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error 
 type Survey = (BTreeMap<usize, PathBuf>, Vec<(PathBuf, String)>);
 
 /// A run directory.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
     disk: Disk,
+    /// Whether it is to be made.
+    new: bool,
+    /// The `config.toml` to be written when training begins.
+    config: Option<String>,
+    /// Where what an earlier start logged goes then.
+    aside: Option<PathBuf>,
+    /// Held from when training begins, or goes on.
+    lock: OnceLock<File>,
 }
 
 impl RunDir {
-    /// Makes a new run directory with its `config.toml`.
+    /// A new run directory with this `config.toml`, which is made when training begins.
     ///
     /// # Errors
-    /// It exists and is not empty, or cannot be written to.
-    pub fn create(path: &Path, config: &str) -> Result<RunDir, Error> {
-        Self::create_on(Disk::real(), path, config)
+    /// It exists and is not empty, or cannot be read.
+    pub fn planned(path: &Path, config: &str) -> Result<RunDir, Error> {
+        Self::vacant(path)?;
+        let config = Some(config.to_owned());
+        Ok(RunDir { new: true, config, ..RunDir::at(path) })
+    }
+
+    fn at(path: &Path) -> RunDir {
+        let (path, disk, lock) = (path.to_owned(), Disk::real(), OnceLock::new());
+        RunDir { path, disk, new: false, config: None, aside: None, lock }
     }
 
     /// Whether a new run can be made here.
@@ -142,37 +118,102 @@ impl RunDir {
     /// # Errors
     /// It exists and is not empty, or cannot be read.
     pub fn vacant(path: &Path) -> Result<(), Error> {
-        let aside = path.join(ASIDE);
-        let entries = match std::fs::read_dir(path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(io("read", path)(error)),
-        };
         // What a kill while creating leaves is no run yet.
-        let mut others = entries.filter(|entry| entry.as_ref().map_or(true, |entry| entry.path() != aside));
+        let ours = |path: &PathBuf| [ASIDE, LOCK, HOLDER].contains(&name(path).as_str());
+        let mut others = listed(path)?.into_iter().filter(|path| !ours(path));
         others.next().map_or(Ok(()), |_| Err(Error::Exists { path: path.to_owned() }))
     }
 
-    fn create_on(disk: Disk, path: &Path, config: &str) -> Result<RunDir, Error> {
-        Self::vacant(path)?;
-        let (aside, file) = (path.join(ASIDE), path.join("config.toml"));
-        disk.create_dir(path).map_err(io("create", path))?;
-        disk.write(&aside, |out| out.write_all(config.as_bytes())).map_err(io("write", &aside))?;
-        disk.rename(&aside, &file).map_err(io("rename into place", &file))?;
-        disk.sync_dir(path).map_err(io("sync", path))?;
-        Ok(RunDir { path: path.to_owned(), disk })
-    }
-
-    /// Opens a run directory to go on with and clears away what a kill left half done; gives its `config.toml`.
+    /// Makes the directory of a new run, and of any run what has been planned; from then on it is this process's.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// Another process was faster, or the system refuses.
+    pub fn establish(&self) -> Result<(), Error> {
+        let RunDir { path, disk, .. } = self;
+        if self.new {
+            disk.create_dir(path).map_err(io("create", path))?;
+            let lock = self.locked()?;
+            // Another process may have been faster.
+            Self::vacant(path)?;
+            let _ = self.lock.set(lock);
+        }
+        if let Some(aside) = &self.aside {
+            disk.create_dir(aside).map_err(io("create", aside))?;
+            for file in self.logs() {
+                let to = aside.join(name(&file));
+                disk.rename(&file, &to).map_err(io("move away", &file))?;
+            }
+        }
+        if let Some(config) = &self.config {
+            let (aside, file) = (path.join(ASIDE), path.join(CONFIG));
+            disk.write(&aside, |out| out.write_all(config.as_bytes())).map_err(io("write", &aside))?;
+            disk.rename(&aside, &file).map_err(io("rename into place", &file))?;
+            disk.sync_dir(path).map_err(io("sync", path))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the directory of a new run in which no step was finished, so that it bars no other start.
+    pub fn withdraw(&self) {
+        if !self.new || self.lock.get().is_none() {
+            return;
+        }
+        let ours = [CONFIG, ASIDE, HOLDER, LOCK].map(|name| self.path.join(name));
+        // What cannot be removed stays, and then so does the folder.
+        for file in self.logs().into_iter().chain(ours) {
+            let _ = std::fs::remove_file(file);
+        }
+        let _ = std::fs::remove_dir(self.checkpoints());
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
+    fn locked(&self) -> Result<File, Error> {
+        lock::lock(&self.path).map_err(|refusal| match refusal {
+            lock::Refusal::Held(holder) => Error::Held { path: self.path.clone(), holder },
+            lock::Refusal::Io(source) => Error::Io { doing: "lock", path: self.path.join(LOCK), source },
+        })
+    }
+
+    /// Opens a run directory to go on with, which then is this process's, and clears away what a kill left half done;
+    /// gives its `config.toml`.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or another process trains there.
     pub fn open(path: &Path) -> Result<(RunDir, String), Error> {
-        let (run, config) = Self::read(path)?;
+        let (run, _) = Self::read(path)?;
+        let _ = run.lock.set(run.locked()?);
         for left in run.entries()?.iter().filter(|path| name(path).starts_with(TEMPORARY)) {
             run.disk.remove_dir(left).map_err(io("remove", left))?;
         }
-        Ok((run, config))
+        let half_done = |path: &PathBuf| {
+            let name = name(path);
+            name == ASIDE || name.ends_with(".jsonl.tmp") || name.contains(".safetensors.tmp-")
+        };
+        for left in listed(path)?.iter().filter(|path| half_done(path)) {
+            std::fs::remove_file(left).map_err(io("remove", left))?;
+        }
+        // Read anew: another process may have held it until now.
+        Self::read(path).map(|(_, config)| (run, config))
+    }
+
+    /// Plans another `config.toml`.
+    pub fn set_config(&mut self, text: String) {
+        self.config = Some(text);
+    }
+
+    /// Plans to keep aside what is logged, as training starts again from step 0; says where, if there is anything.
+    pub fn set_aside(&mut self) -> Option<PathBuf> {
+        LOGS.iter().find(|name| self.path.join(name).metadata().is_ok_and(|about| about.len() > 0))?;
+        let free = (1..).map(|n| self.path.join(format!("before-{n}"))).find(|path| !path.exists());
+        self.aside = free;
+        self.aside.clone()
+    }
+
+    /// The files that are logged to, as far as they are there.
+    fn logs(&self) -> Vec<PathBuf> {
+        let ours = |name: &str| LOGS.contains(&name) || name.starts_with("events.out.tfevents.");
+        let all = listed(&self.path).unwrap_or_default();
+        all.into_iter().filter(|path| ours(&name(path))).collect()
     }
 
     /// Opens a run directory to look at, which another process may be writing to; gives its `config.toml`.
@@ -180,9 +221,9 @@ impl RunDir {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn read(path: &Path) -> Result<(RunDir, String), Error> {
-        let file = path.join("config.toml");
+        let file = path.join(CONFIG);
         let config = std::fs::read_to_string(&file).map_err(io("read", &file))?;
-        Ok((RunDir { path: path.to_owned(), disk: Disk::real() }, config))
+        Ok((RunDir::at(path), config))
     }
 
     /// The directory.
@@ -196,16 +237,7 @@ impl RunDir {
 
     /// All in the folder of checkpoints, by name.
     fn entries(&self) -> Result<Vec<PathBuf>, Error> {
-        let folder = self.checkpoints();
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(io("read", &folder)(error)),
-        };
-        let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-        let mut paths = paths.map_err(io("read", &folder))?;
-        paths.sort();
-        Ok(paths)
+        listed(&self.checkpoints())
     }
 
     fn survey(&self) -> Result<Survey, Error> {
@@ -229,6 +261,23 @@ impl RunDir {
             log::warn!("ignored {}: {reason}", path.display());
         }
         whole.pop_last().map(|(_, path)| path).ok_or_else(|| Error::None { path: self.path.clone() })
+    }
+
+    /// [`Self::latest`], or none where no checkpoint was written yet.
+    ///
+    /// # Errors
+    /// There are some, but none is whole.
+    pub fn newest(&self) -> Result<Option<PathBuf>, Error> {
+        let (whole, ignored) = self.survey()?;
+        let damaged = |(path, reason): &(PathBuf, String)| {
+            name(path).starts_with("step-").then(|| format!("{}: {reason}", name(path)))
+        };
+        let damaged: Vec<String> = ignored.iter().filter_map(damaged).collect();
+        match whole.is_empty() {
+            false => self.latest().map(Some),
+            true if damaged.is_empty() => Ok(None),
+            true => Err(Error::Damaged { path: self.path.clone(), reason: damaged.join("; ") }),
+        }
     }
 
     /// Writes a checkpoint, then deletes those that are neither among the newest `keep_last` nor multiples of
@@ -319,6 +368,19 @@ impl RunDir {
         self.disk.rename(path, &aside).map_err(io("rename away", path))?;
         self.disk.remove_dir(&aside).map_err(io("remove", &aside))
     }
+}
+
+/// All that lies in a folder, by name; nothing if there is none.
+fn listed(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io("read", folder)(error)),
+    };
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(io("read", folder))?;
+    paths.sort();
+    Ok(paths)
 }
 
 fn metadata() -> BTreeMap<String, String> {

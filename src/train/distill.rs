@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::checkpoint::{Checkpoint, RunDir};
 use super::error::Error;
 use super::groups;
-use super::run::{self, Job, Outcome, Reporter, Task};
+use super::run;
+use super::task::{Job, Outcome, Reporter, Task};
+use super::transfer;
 use crate::config::{DistillConfig, TeacherConfig};
 use crate::data::{ClipConfig, View};
 use crate::gpu::{Arena, Engine, Gpu, Recorder};
@@ -57,6 +59,16 @@ impl Task for Distillation<'_> {
         Ok(self.arch.record(rec, groups::student)?)
     }
 
+    fn facts(&self) -> Vec<String> {
+        let DistillConfig { image_teacher, video_teacher, .. } = self.config;
+        let named = [("image", image_teacher), ("video", video_teacher)];
+        let fact = |(name, teacher): (&str, &Option<TeacherConfig>)| match weighty(teacher) {
+            Some(t) => format!("{name} teacher {} (weight {})", t.weights.display(), t.weight),
+            None => format!("no {name} teacher"),
+        };
+        named.into_iter().map(fact).collect()
+    }
+
     fn load_frozen(&mut self, engine: &Engine, step: &Step) -> Result<(), Error> {
         for frozen in &step.frozen {
             let (config, extra): (_, &[&str]) = match frozen.name {
@@ -71,7 +83,7 @@ impl Task for Distillation<'_> {
             let rules = Import { allow_unexpected, ..Import::pretrained() };
             let tensors = weights::load(&config.weights)?;
             let tensors = weights::adopt(tensors, &frozen.params.specs, &rules, &config.weights)?;
-            run::write(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
+            transfer::write(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
         }
         Ok(())
     }
@@ -92,6 +104,7 @@ pub fn train(
     let size = config.data.input_size;
     let view = View::Pretraining { crop_min: config.crop_min };
     let job = Job {
+        command: "distill",
         data: &config.data,
         optim: &config.optim,
         save: &config.save,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::checkpoint::{Checkpoint, RunDir};
 use super::error::Error;
 use super::groups::{self, LayerDecay};
-use super::run::{self, Job, Outcome, Reporter, Task};
+use super::run;
+use super::task::{Job, Outcome, Reporter, Task};
 use crate::config::{FinetuneConfig, Sampling};
 use crate::data::mix::MixConfig;
 use crate::data::{ClipConfig, Dataset, Training, View};
-use crate::eval::{Evaluator, Score, Views};
+use crate::eval::{self, Evaluator, Score, Views};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
 use crate::model::step::{Pixels, Step};
@@ -28,7 +29,7 @@ pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
         encoder: config.encoder,
         grid: config.data.grid(),
         classes: config.classes,
-        batch: config.optim.batch,
+        batch: config.optim.batch * config.repeats,
         accumulate: config.optim.accumulate,
         drop_path: config.drop_path,
         head_dropout: config.head_dropout,
@@ -92,12 +93,30 @@ impl Task for Finetuning<'_> {
         self.val.is_some()
     }
 
-    fn validate(&mut self, weights: &Tensors) -> Result<Vec<(&'static str, f64)>, Error> {
+    fn facts(&self) -> Vec<String> {
+        let init = &self.config.init;
+        let from = if init.as_os_str().is_empty() { "scratch".to_owned() } else { init.display().to_string() };
+        vec![format!("encoder from {from}")]
+    }
+
+    fn validate(
+        &mut self,
+        weights: &Tensors,
+        progress: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Vec<(&'static str, f64)>, Error> {
         let Some((set, evaluator)) = &mut self.val else { return Ok(Vec::new()) };
         evaluator.set_weights(weights)?;
         let views = views(self.config, 1, 1);
-        let scores = evaluator.scores(&set.items, &set.index, &views, self.config.data.threads, &mut |_| {})?;
-        let Score { top1, top5, .. } = Score::of(&set.items, &scores);
+        let (mut done, all) = (0, set.items.len());
+        let mut counted = |clips| {
+            done += clips;
+            progress(done, all)
+        };
+        let scores = evaluator.scores(&set.items, &set.index, &views, self.config.data.threads, &mut counted)?;
+        let Score { top1, top5, not_finite, .. } = Score::of(&set.items, &scores);
+        if not_finite > 0 {
+            return Err(eval::Error::NotFinite { videos: not_finite }.into());
+        }
         Ok(vec![("top1", top1), ("top5", top5)])
     }
 }
@@ -126,6 +145,7 @@ pub fn train(
     let view = View::Training(Training { segments, crop_min, augment, jitter, flip, erasing });
     let data = &config.data;
     let job = Job {
+        command: "finetune",
         data,
         optim: &config.optim,
         save: &config.save,

@@ -18,20 +18,18 @@ pub struct Error {
 }
 
 /// The same optimiser and whole batch, in the largest micro-batches that divide it and are planned to take at most
-/// `memory` bytes. A micro-batch is a multiple of `unit`; `planned` gives the bytes of a step of one.
+/// `memory` bytes; `planned` gives the bytes of a step of one.
 ///
 /// # Errors
 /// The smallest takes more, or `planned` fails.
 pub fn fit<E: From<Error>>(
     optim: &OptimConfig,
-    unit: usize,
     memory: usize,
     mut planned: impl FnMut(&OptimConfig) -> Result<usize, E>,
 ) -> Result<OptimConfig, E> {
     let total = optim.total_batch();
     let of = |batch: usize| OptimConfig { batch, accumulate: total / batch, ..optim.clone() };
-    let divides = |batch: &usize| total.is_multiple_of(*batch) && batch.is_multiple_of(unit.max(1));
-    let mut candidates = (1..=total).filter(divides);
+    let mut candidates = (1..=total).filter(|batch| total.is_multiple_of(*batch));
     let Some(least) = candidates.next() else { return Ok(optim.clone()) };
     let needed = planned(&of(least))?;
     if needed > memory {
@@ -56,14 +54,14 @@ mod tests {
     #[test]
     fn the_whole_batch_stays_and_the_largest_part_that_fits_is_taken() {
         let optim = OptimConfig { batch: 384, ..recipes::finetune("mvd-small-finetune-k400").unwrap().optim };
-        let parts = |unit, memory| {
-            let fitted = fit(&optim, unit, memory, |o| Ok::<_, Error>(100 + 10 * o.batch)).unwrap();
+        let parts = |memory| {
+            let fitted = fit(&optim, memory, |o| Ok::<_, Error>(100 + 10 * o.batch)).unwrap();
             (fitted.batch, fitted.accumulate)
         };
-        assert_eq!(parts(1, 190), (8, 48));
-        assert_eq!(parts(2, 169), (6, 64));
-        assert_eq!(parts(1, 1 << 20), (384, 1));
-        let error = fit(&optim, 2, 119, |o| Ok::<_, Error>(100 + 10 * o.batch)).unwrap_err();
-        assert!(error.to_string().contains("a micro-batch of 2 is planned to take 120 bytes"), "{error}");
+        assert_eq!(parts(190), (8, 48));
+        assert_eq!(parts(169), (6, 64));
+        assert_eq!(parts(1 << 20), (384, 1));
+        let error = fit(&optim, 109, |o| Ok::<_, Error>(100 + 10 * o.batch)).unwrap_err();
+        assert!(error.to_string().contains("a micro-batch of 1 is planned to take 110 bytes"), "{error}");
     }
 }

@@ -1,13 +1,18 @@
 //! What the optimiser does to each parameter: weight decay or not, and its share of the learning rate.
 
+use crate::model::encoder;
+
 /// The exceptions of one family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// MVD's student: its mask tokens (`mask_token_img`, `mask_token_vid`) are decayed, for the reference
     /// excepts the exact name `mask_token` only.
     Student,
-    /// VideoMAE and MAE, and the classifier: `pos_embed`, `cls_token` and `mask_token` are not decayed.
-    Pixels,
+    /// VideoMAE, and the classifier: `pos_embed`, `cls_token` and `mask_token` are not decayed.
+    Video,
+    /// MAE: timm's `add_weight_decay` without a list of exceptions, so `cls_token` and `mask_token` are decayed; the
+    /// position table is no parameter.
+    Image,
 }
 
 /// How fine-tuning scales the learning rate over the depth of a classifier.
@@ -51,7 +56,8 @@ pub fn group(family: Family, name: &str, shape: &[usize], layers: Option<LayerDe
     let plain = shape.len() <= 1 || name.ends_with(".bias");
     let excepted = match family {
         Family::Student => ["pos_embed", "cls_token"].contains(&name),
-        Family::Pixels => {
+        Family::Image => false,
+        Family::Video => {
             let last = name.rsplit('.').next().unwrap_or(name);
             ["pos_embed", "cls_token", "mask_token"].contains(&last)
         }
@@ -65,14 +71,15 @@ pub fn student(name: &str, shape: &[usize]) -> (f32, bool) {
 }
 
 /// The pixel models' groups.
-pub fn pixels(name: &str, shape: &[usize]) -> (f32, bool) {
-    (1.0, group(Family::Pixels, name, shape, None).decay)
+pub fn pixels(model: encoder::Family) -> impl Fn(&str, &[usize]) -> (f32, bool) {
+    let family = if model == encoder::Family::Mae { Family::Image } else { Family::Video };
+    move |name, shape| (1.0, group(family, name, shape, None).decay)
 }
 
 /// A classifier's groups.
 pub fn classifier(layers: LayerDecay) -> impl Fn(&str, &[usize]) -> (f32, bool) {
     move |name, shape| {
-        let group = group(Family::Pixels, name, shape, Some(layers));
+        let group = group(Family::Video, name, shape, Some(layers));
         (group.lr_scale as f32, group.decay)
     }
 }
@@ -83,16 +90,20 @@ mod tests {
 
     #[test]
     fn who_is_decayed() {
-        let cases: [(Family, &str, &[usize], bool); 9] = [
+        let cases: [(Family, &str, &[usize], bool); 13] = [
             (Family::Student, "blocks.0.attn.qkv.weight", &[144, 48], true),
             (Family::Student, "blocks.0.attn.q_bias", &[48], false),
             (Family::Student, "patch_embed.proj.weight", &[48, 3, 2, 8, 8], true),
             (Family::Student, "norm.weight", &[48], false),
             (Family::Student, "mask_token_img", &[1, 1, 32], true),
-            (Family::Pixels, "mask_token", &[1, 1, 32], false),
-            (Family::Pixels, "cls_token", &[1, 1, 32], false),
-            (Family::Pixels, "encoder.pos_embed", &[1, 8, 32], false),
-            (Family::Pixels, "head.bias", &[2, 2], false),
+            (Family::Video, "mask_token", &[1, 1, 32], false),
+            (Family::Video, "cls_token", &[1, 1, 32], false),
+            (Family::Video, "encoder.pos_embed", &[1, 8, 32], false),
+            (Family::Video, "head.bias", &[2, 2], false),
+            (Family::Image, "mask_token", &[1, 1, 32], true),
+            (Family::Image, "cls_token", &[1, 1, 32], true),
+            (Family::Image, "blocks.0.attn.qkv.bias", &[96], false),
+            (Family::Image, "norm.weight", &[32], false),
         ];
         for (family, name, shape, expected) in cases {
             let got = group(family, name, shape, None);

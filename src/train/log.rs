@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,11 +52,15 @@ pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
     whole.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
+/// How long lines of steps may be unsynced: a step may take less than a sync.
+const UNSYNCED: Duration = Duration::from_secs(5);
+
 /// The open log of a run.
 pub struct RunLog {
     lines: File,
     validations: File,
     events: File,
+    synced: Instant,
 }
 
 /// Opens a file of one object a line for appending, without the lines of steps after `after`.
@@ -76,19 +80,22 @@ fn reopened(path: &Path, after: usize) -> io::Result<File> {
         }
     }
     let aside = path.with_extension("jsonl.tmp");
-    std::fs::write(&aside, &kept)?;
+    let mut file = File::create(&aside)?;
+    file.write_all(&kept)?;
+    file.sync_all()?;
     std::fs::rename(&aside, path)?;
     OpenOptions::new().append(true).open(path)
 }
 
 impl RunLog {
-    /// Opens the run's log after step `after`; lines of later steps, which are going to be made again, are dropped.
+    /// Opens the run's log after step `after`; lines of later steps, which are going to be made again, are dropped, and
+    /// so is the validation after that step if it is `due`.
     ///
     /// # Errors
     /// The run directory cannot be written to.
-    pub fn open(run: &Path, after: usize) -> io::Result<RunLog> {
+    pub fn open(run: &Path, after: usize, due: bool) -> io::Result<RunLog> {
         let lines = reopened(&run.join("log.jsonl"), after)?;
-        let validations = reopened(&run.join("validation.jsonl"), after)?;
+        let validations = reopened(&run.join("validation.jsonl"), after - usize::from(due))?;
         let name = format!("events.out.tfevents.{}.mvd.{after}", seconds() as u64);
         let mut events = File::create(run.join(name))?;
         let mut version = fixed(1, &seconds().to_le_bytes());
@@ -102,7 +109,7 @@ impl RunLog {
             start.extend(bytes(7, &[1 << 3, 1]));
             record(&mut events, &start)?;
         }
-        Ok(RunLog { lines, validations, events })
+        Ok(RunLog { lines, validations, events, synced: Instant::now() })
     }
 
     /// Appends one step.
@@ -113,10 +120,22 @@ impl RunLog {
         let mut line = serde_json::to_string(r)?;
         line.push('\n');
         self.lines.write_all(line.as_bytes())?;
+        if self.synced.elapsed() > UNSYNCED {
+            self.sync()?;
+        }
         let terms = r.losses.iter().map(|(name, value)| (name.replace("loss_", "loss/"), *value));
         let others = [("loss", r.loss), ("grad_norm", r.grad_norm), ("lr", r.lr), ("weight_decay", r.weight_decay)];
         let others = others.map(|(tag, value)| (tag.to_owned(), value));
         self.event(r.step, terms.chain(others))
+    }
+
+    /// Has the system write down all that was appended.
+    ///
+    /// # Errors
+    /// The files cannot be written to.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.synced = Instant::now();
+        [&self.lines, &self.validations].into_iter().try_for_each(File::sync_data)
     }
 
     /// Appends what a validation found, to `validation.jsonl` and as `val/NAME`.
@@ -125,6 +144,7 @@ impl RunLog {
     /// The files cannot be written to.
     pub fn validation(&mut self, found: &Validation) -> io::Result<()> {
         writeln!(self.validations, "{}", serde_json::to_string(found)?)?;
+        self.validations.sync_data()?;
         self.event(found.step, found.values.iter().map(|(name, value)| (format!("val/{name}"), *value)))
     }
 
@@ -197,21 +217,29 @@ mod tests {
     #[test]
     fn resuming_drops_what_will_be_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = RunLog::open(dir.path(), 0).unwrap();
+        let mut log = RunLog::open(dir.path(), 0, false).unwrap();
         (1..=5).for_each(|i| log.step(&step(i)).unwrap());
         drop(log);
         let path = dir.path().join("log.jsonl");
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,\"ep").unwrap();
-        RunLog::open(dir.path(), 3).unwrap().step(&step(4)).unwrap();
+        let found = |step| Validation { step, values: BTreeMap::new() };
+        let mut log = RunLog::open(dir.path(), 3, false).unwrap();
+        log.step(&step(4)).unwrap();
+        [2, 3].into_iter().for_each(|step| log.validation(&found(step)).unwrap());
+        drop(RunLog::open(dir.path(), 4, false).unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
         let steps: Vec<usize> = text.lines().map(|l| serde_json::from_str::<StepRecord>(l).unwrap().step).collect();
         assert_eq!(steps, [1, 2, 3, 4]);
+        // A validation that is made again.
+        drop(RunLog::open(dir.path(), 3, true).unwrap());
+        let validations: Vec<Validation> = read(&dir.path().join("validation.jsonl")).unwrap();
+        assert_eq!(validations, [found(2)]);
     }
 
     #[test]
     fn events_are_framed_with_their_checksums() {
         let dir = tempfile::tempdir().unwrap();
-        RunLog::open(dir.path(), 0).unwrap().step(&step(7)).unwrap();
+        RunLog::open(dir.path(), 0, false).unwrap().step(&step(7)).unwrap();
         let is_events = |p: &std::path::PathBuf| p.to_string_lossy().contains("tfevents");
         let path = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).find(is_events).unwrap();
         let data = std::fs::read(path).unwrap();

@@ -1,6 +1,7 @@
 //! Training: the loop, optimiser groups, schedules, checkpoints, logs; and the three stages.
 
 pub mod checkpoint;
+mod checkpoint_error;
 pub mod curves;
 mod disk;
 pub mod distill;
@@ -8,11 +9,16 @@ mod error;
 pub mod finetune;
 pub mod fit;
 pub mod groups;
+mod lock;
 pub mod log;
+mod place;
 pub mod pretrain;
 mod run;
 pub mod schedule;
 pub mod session;
+mod task;
+mod transfer;
 
 pub use error::Error;
-pub use run::{Outcome, Reporter};
+pub use place::Feed;
+pub use task::{Outcome, Reporter};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::checkpoint::{Checkpoint, RunDir};
 use super::error::Error;
 use super::groups;
-use super::run::{self, Job, Outcome, Reporter, Task};
-use crate::config::PretrainConfig;
+use super::run;
+use super::task::{Job, Outcome, Reporter, Task};
+use crate::config::{Crop, PretrainConfig, PretrainKind};
 use crate::data::{ClipConfig, View};
 use crate::gpu::{Gpu, Recorder};
 use crate::model::pixels::PixelArch;
@@ -36,7 +37,8 @@ pub fn arch(config: &PretrainConfig) -> Result<PixelArch, Error> {
 
 impl Task for PixelArch {
     fn record(&mut self, rec: &mut Recorder) -> Result<Step, Error> {
-        Ok(PixelArch::record(self, rec, groups::pixels)?)
+        let family = self.family;
+        Ok(PixelArch::record(self, rec, groups::pixels(family))?)
     }
 }
 
@@ -52,8 +54,13 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let mut arch = arch(config)?;
-    let view = View::Pretraining { crop_min: config.crop_min };
+    let PretrainConfig { crop_min, flip, .. } = *config;
+    let view = match config.crop {
+        Crop::MultiScale => View::Pretraining { crop_min },
+        Crop::RandomResized => View::Resized { crop_min, flip },
+    };
     let job = Job {
+        command: if config.kind == PretrainKind::Image { "pretrain image" } else { "pretrain video" },
         data: &config.data,
         optim: &config.optim,
         save: &config.save,

@@ -1,116 +1,41 @@
 //! The loop of every training run: loader, engine, schedules, logs and checkpoints joined.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::RngExt;
 
 use super::checkpoint::{Checkpoint, RunDir, State};
 use super::error::Error;
 use super::log::{self, RunLog, StepRecord, Validation};
-use super::schedule::{Schedule, scaled_lr};
-use crate::config::{DataConfig, OptimConfig, SaveConfig};
-use crate::data::mix::MixConfig;
-use crate::data::{self, Batch, ClipConfig, Loader, LoaderConfig, MaskConfig, Position, Shard};
-use crate::gpu::{
-    Arena, Caps, Engine, EngineOptions, Gpu, NamedValues, ParamSet, Phase, Plan, Recorder, StepValues, check, tune,
-};
+use super::place::{Feed, Place, place};
+use super::schedule::{Length, Schedule, scaled_lr};
+use super::task::{Job, Outcome, Reporter, Task};
+use super::transfer::{named, not_finite, restore, write, write_average};
+use crate::config::{OptimConfig, SaveConfig};
+use crate::data::{self, Batch, Loader, LoaderConfig, Shard};
+use crate::eval;
+use crate::gpu::{Arena, Caps, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, check, tune};
 use crate::model::step::Step;
 use crate::op::scalars;
-use crate::weights::{self, HostTensor, Import, Tensors};
-
-/// What a run tells while it goes.
-pub trait Reporter {
-    /// Before the first step: the total of steps, the first one, and facts worth knowing.
-    fn start(&mut self, total: usize, first: usize, facts: &[String]);
-    /// After each step.
-    fn step(&mut self, record: &StepRecord, clips_per_second: f64, waited: Duration);
-    /// After each checkpoint.
-    fn saved(&mut self, path: &Path);
-    /// Something else worth a line.
-    fn note(&mut self, text: &str);
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// The last checkpoint.
-    pub checkpoint: PathBuf,
-    /// The last step's record; none if there was nothing left to do.
-    pub last: Option<StepRecord>,
-    /// Files that could not be read.
-    pub bad_files: Vec<PathBuf>,
-}
-
-/// What a run learns from, whatever it learns.
-#[derive(Debug, Clone)]
-pub struct Job<'a> {
-    /// Videos.
-    pub data: &'a DataConfig,
-    /// Optimiser and length.
-    pub optim: &'a OptimConfig,
-    /// Checkpoints.
-    pub save: &'a SaveConfig,
-    /// Seed of everything.
-    pub seed: u64,
-    /// How clips are drawn.
-    pub clip: ClipConfig,
-    /// How tokens are masked, if they are.
-    pub mask: Option<MaskConfig>,
-    /// How labels become soft, if there are any.
-    pub mix: Option<MixConfig>,
-}
-
-/// What differs from one kind of run to another.
-pub trait Task {
-    /// Records the step.
-    ///
-    /// # Errors
-    /// What the model cannot be built for.
-    fn record(&mut self, rec: &mut Recorder) -> Result<Step, Error>;
-
-    /// Loads frozen models.
-    ///
-    /// # Errors
-    /// Files that cannot be read or do not fit.
-    fn load_frozen(&mut self, _engine: &Engine, _step: &Step) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// The weights that a new run starts from.
-    ///
-    /// # Errors
-    /// Files that cannot be read or do not fit.
-    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors, Error> {
-        Ok(weights::init(&step.params.specs, seed))
-    }
-
-    /// Looks at weights after a pass over the set; what it finds is logged under its names. Those of the largest `top1`
-    /// are kept.
-    ///
-    /// # Errors
-    /// Whatever ends the run.
-    fn validate(&mut self, _weights: &Tensors) -> Result<Vec<(&'static str, f64)>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// Whether `validate` does anything.
-    fn validates(&self) -> bool {
-        false
-    }
-}
+use crate::weights::{HostTensor, Tensors};
 
 struct Run<'a> {
     job: &'a Job<'a>,
     engine: Engine,
     step: Step,
+    loader: Loader,
     lr: Schedule,
     decay: Schedule,
     log: RunLog,
-    run: &'a RunDir,
+    dir: &'a RunDir,
     batch: Batch,
+    /// Where it stands once all steps submitted are done.
+    state: State,
+    /// The step after which it ends.
+    end: usize,
     /// Steps submitted whose losses were not yet read.
     pending: VecDeque<StepRecord>,
     last: Option<StepRecord>,
@@ -119,17 +44,12 @@ struct Run<'a> {
     /// When the session's first step began, and how many it has finished.
     clock: Instant,
     finished: usize,
+    /// When the last checkpoint was written, or the session began.
+    saved: Instant,
 }
 
-/// Steps of the run and of its warm-up.
-fn steps(optim: &OptimConfig, batches: usize) -> (usize, usize) {
-    let pass = (batches / optim.accumulate).max(1);
-    let total = if optim.steps > 0 { optim.steps } else { optim.epochs * pass };
-    let share = optim.warmup_epochs / optim.epochs.max(1) as f64;
-    (total, ((total as f64 * share) as usize).min(total.saturating_sub(1)))
-}
-
-/// Trains from the start, or from a checkpoint of the same run.
+/// Trains from the start, or from a checkpoint of the same run. The run directory is made when all that can fail before
+/// the first step has been looked at, and taken back if no step was finished.
 ///
 /// # Errors
 /// Whatever ends the run; the last checkpoint stays whole.
@@ -137,52 +57,83 @@ pub fn train(
     gpu: &Arc<Gpu>,
     job: &Job<'_>,
     task: &mut dyn Task,
-    run: &RunDir,
+    dir: &RunDir,
     from: Option<Checkpoint>,
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
-    let Job { data, optim, save, seed, .. } = *job;
-    let set = Arc::new(data.open(&data.path)?);
-    if let Some(mix) = &job.mix {
-        set.expect_labels(mix.classes)?;
+    let mut finished = 0;
+    let outcome = begin(gpu, job, task, dir, from, reporter).and_then(|mut run| {
+        let outcome = run.go(task, reporter);
+        finished = run.finished;
+        outcome
+    });
+    if outcome.is_err() && finished == 0 {
+        dir.withdraw();
     }
-    let state = from.as_ref().map_or(State { step: 0, position: Position::default() }, |c| c.state);
-    let config = LoaderConfig {
-        clip: job.clip,
-        mask: job.mask,
-        batch: optim.batch,
-        seed,
-        threads: data.threads,
-        max_bad: data.max_bad,
-        start: state.position,
-        shard: Shard::WHOLE,
-    };
-    let mut loader = Loader::new(Arc::clone(&set), config);
-    let (total, warmup) = steps(optim, loader.batches());
+    outcome
+}
 
+/// Records the step for this adapter, its kernels chosen by timing where that is wanted.
+fn recorded(
+    gpu: &Arc<Gpu>,
+    optim: &OptimConfig,
+    task: &mut dyn Task,
+    reporter: &mut dyn Reporter,
+) -> Result<(Recorder, Step), Error> {
     let mut record = |caps: Caps| {
         let mut rec = Recorder::new(caps);
         rec.set_recompute(optim.recompute);
         let step = task.record(&mut rec)?;
         Ok::<_, Error>((rec, step))
     };
-    let (mut rec, mut step) = record(gpu.caps().clone())?;
-    if gpu.autotunes() {
-        let mut told = |_: &str, _: &_, done, of| {
-            if done == 1 {
-                reporter.note(&format!(
-                    "timing the kernels of {of} operations, once for this adapter; --no-autotune spares it"
-                ));
-            }
-        };
-        if let Some(caps) = tune(gpu, &rec, &mut told)? {
-            (rec, step) = record(caps)?;
-        }
-    } else if !gpu.caps().software
-        && let Some(caps) = check(gpu, &rec)?
-    {
-        (rec, step) = record(caps)?;
+    let (rec, step) = record(gpu.caps().clone())?;
+    if !gpu.autotunes() {
+        // On a CPU there is one kernel for each operation, which the tests check.
+        let checked = if gpu.caps().software { None } else { check(gpu, &rec)? };
+        return checked.map_or(Ok((rec, step)), record);
     }
+    let mut told = |_: &str, _: &_, done, of| {
+        if done == 1 {
+            reporter.note(&format!(
+                "timing the kernels of {of} operations, once for this adapter; --no-autotune spares it"
+            ));
+        }
+    };
+    match tune(gpu, &rec, &mut told)? {
+        Some(caps) => record(caps),
+        None => Ok((rec, step)),
+    }
+}
+
+/// What is worth knowing of a run's length and rates.
+fn facts(optim: &OptimConfig, videos: usize, end: usize, repeats: usize, lr: &Schedule) -> Vec<String> {
+    let Schedule { base, warmup, .. } = *lr;
+    vec![
+        format!("{videos} videos, {end} steps of {}", optim.of_step(repeats)),
+        format!("learning rate {base:.3e} ({} x {} / 256), warm-up {warmup} steps", optim.lr, optim.total_batch()),
+    ]
+}
+
+/// Does all that comes before the first step.
+fn begin<'a>(
+    gpu: &Arc<Gpu>,
+    job: &'a Job<'a>,
+    task: &mut dyn Task,
+    dir: &'a RunDir,
+    from: Option<Checkpoint>,
+    reporter: &mut dyn Reporter,
+) -> Result<Run<'a>, Error> {
+    let Job { data, optim, seed, .. } = *job;
+    let repeats = job.clip.repeats;
+    let set = Arc::new(data.open(&data.path)?);
+    if let Some(mix) = &job.mix {
+        set.expect_labels(mix.classes)?;
+    }
+    let before = from.as_ref().map_or_else(State::default, |from| from.state.clone());
+    let feed = Feed::of(&set.items, optim, repeats);
+    let Place { position, shift, end, note } = place(&before, &feed, optim)?;
+    let state = State { position, shift, feed: Some(feed), ..before };
+    let (rec, step) = recorded(gpu, optim, task, reporter)?;
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
     match from {
@@ -193,53 +144,46 @@ pub fn train(
         }
         Some(from) => restore(&mut engine, &step, from)?,
     }
+    dir.establish()?;
 
-    let base = scaled_lr(optim.lr, optim.total_batch());
-    let end = scaled_lr(optim.min_lr, optim.total_batch());
-    let facts = [
-        format!("{} videos, {} steps of {} clips", set.items.len(), total, optim.total_batch()),
-        format!("learning rate {base:.3e} ({} x {} / 256), warm-up {warmup} steps", optim.lr, optim.total_batch()),
-        format!("on {}", gpu.describe()),
-    ];
-    reporter.start(total, state.step, &facts);
-    let log = RunLog::open(run.path(), state.step).map_err(|e| log_error(run, e))?;
-    let best = best(run).map_err(|e| log_error(run, e))?;
-    let mut run = Run {
+    let Length { total, warmup, .. } = Length::of(optim, set.items.len());
+    let [base, least] = [optim.lr, optim.min_lr].map(|lr| scaled_lr(lr, optim.total_batch()));
+    let lr = Schedule { base, end: least, warmup, total };
+    let mut facts = facts(optim, set.items.len(), end, repeats, &lr);
+    facts.extend(task.facts());
+    facts.push(format!("on {}", gpu.describe()));
+    reporter.start(end, state.step, &facts);
+    note.iter().for_each(|note| reporter.note(note));
+    let config = LoaderConfig {
+        clip: job.clip,
+        mask: job.mask,
+        batch: optim.batch,
+        seed,
+        threads: data.threads,
+        max_bad: data.max_bad,
+        start: position,
+        shard: Shard::WHOLE,
+    };
+    let now = Instant::now();
+    Ok(Run {
         job,
         engine,
         step,
-        lr: Schedule { base, end, warmup, total },
+        loader: Loader::new(set, config),
+        lr,
         decay: Schedule { base: optim.weight_decay, end: optim.weight_decay_end, warmup: 0, total },
-        log,
-        run,
+        log: RunLog::open(dir.path(), state.step, state.due).map_err(|e| log_error(dir, e))?,
+        dir,
         batch: Batch::default(),
+        end,
         pending: VecDeque::new(),
         last: None,
-        best,
-        clock: Instant::now(),
+        best: best(dir).map_err(|e| log_error(dir, e))?,
+        clock: now,
         finished: 0,
-    };
-    let mut position = state.position;
-    for index in state.step..total {
-        let before = position;
-        position = run.submit(index, &mut loader, position)?;
-        while run.pending.len() > 1 {
-            run.finish(reporter, loader.waited())?;
-        }
-        let done = index + 1;
-        if position.epoch > before.epoch || done == total {
-            run.validate(task, done, reporter)?;
-        }
-        if done % save.every == 0 || done == total {
-            while !run.pending.is_empty() {
-                run.finish(reporter, loader.waited())?;
-            }
-            let path = run.save(State { step: done, position })?;
-            reporter.saved(&path);
-        }
-    }
-    let checkpoint = run.run.latest()?;
-    Ok(Outcome { checkpoint, last: run.last, bad_files: loader.bad_files() })
+        saved: now,
+        state,
+    })
 }
 
 /// What a validation is judged by.
@@ -251,54 +195,58 @@ const AVERAGED: &str = "ema_";
 fn best(run: &RunDir) -> std::io::Result<f64> {
     let all: Vec<Validation> = log::read(&run.path().join("validation.jsonl"))?;
     let scores = all.iter().flat_map(|v| &v.values).filter(|(name, _)| name.trim_start_matches(AVERAGED) == SCORE);
-    Ok(scores.map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max))
+    Ok(scores.map(|(_, score)| *score).filter(|score| score.is_finite()).fold(f64::NEG_INFINITY, f64::max))
 }
 
 fn log_error(run: &RunDir, source: std::io::Error) -> Error {
     Error::Log { path: run.path().to_owned(), source }
 }
 
-/// Writes tensors named `{prefix}{name}` into an arena of a parameter set.
-pub(super) fn write(
-    engine: &Engine,
-    set: ParamSet,
-    arena: Arena,
-    tensors: &Tensors,
-    prefix: &str,
-) -> Result<(), Error> {
-    let find = |name: &str| tensors.get(&format!("{prefix}{name}")).map(|t| t.data.as_slice());
-    Ok(engine.write_params(set, arena, find)?)
-}
-
-/// Writes the averages of the weights, if they are kept.
-fn write_average(engine: &Engine, step: &Step, tensors: &Tensors) -> Result<(), Error> {
-    let Some(average) = &step.average else { return Ok(()) };
-    Ok(average.write(engine, |name| tensors.get(name).map(|t| t.data.as_slice()))?)
-}
-
-fn restore(engine: &mut Engine, step: &Step, from: Checkpoint) -> Result<(), Error> {
-    let set = step.params.set;
-    let adopt = |tensors, file: &str| {
-        weights::adopt(tensors, &step.params.specs, &Import::exact(), &Path::new("the checkpoint").join(file))
-    };
-    write(engine, set, Arena::Weight, &adopt(from.weights, "weights.safetensors")?, "")?;
-    if step.average.is_some() {
-        write_average(engine, step, &adopt(from.ema.unwrap_or_default(), "ema.safetensors")?)?;
-    }
-    write(engine, set, Arena::Moment1, &from.optimizer, "exp_avg.")?;
-    write(engine, set, Arena::Moment2, &from.optimizer, "exp_avg_sq.")
-}
-
-fn named(params: Vec<NamedValues>, prefix: &str) -> Tensors {
-    params.into_iter().map(|(name, shape, data)| (format!("{prefix}{name}"), HostTensor { shape, data })).collect()
-}
-
 impl Run<'_> {
-    /// Submits one optimiser step; gives where the data goes on.
-    fn submit(&mut self, index: usize, loader: &mut Loader, position: Position) -> Result<Position, Error> {
-        let optim = self.job.optim;
+    /// Trains to the end, or until told to stop.
+    fn go(&mut self, task: &mut dyn Task, reporter: &mut dyn Reporter) -> Result<Outcome, Error> {
+        let SaveConfig { every, minutes, .. } = *self.job.save;
+        // Whether there is something to save.
+        let mut dirty = self.state.due;
+        if self.state.due {
+            self.state.due = !self.validate(task, reporter)?;
+        }
+        loop {
+            let step = self.state.step;
+            let stop = reporter.stop().filter(|_| step < self.end || self.state.due);
+            let timely = minutes > 0.0 && self.saved.elapsed().as_secs_f64() >= 60.0 * minutes;
+            let save = step.is_multiple_of(every) || step == self.end || timely || stop.is_some();
+            if save && dirty {
+                let path = self.save(reporter)?;
+                reporter.saved(&path);
+            }
+            if let Some(signal) = stop {
+                let go_on = self.dir.newest()?.map(|_| self.resume());
+                return Err(Error::Stopped { signal, step, go_on });
+            }
+            if step >= self.end {
+                break;
+            }
+            let before = self.state.position.epoch;
+            self.submit()?;
+            dirty = true;
+            while self.pending.len() > 1 {
+                self.finish(reporter)?;
+            }
+            if task.validates() && (self.state.position.epoch > before || self.state.step == self.end) {
+                self.state.due = !self.validate(task, reporter)?;
+            }
+        }
+        let checkpoint = self.dir.latest()?;
+        Ok(Outcome { checkpoint, last: self.last.take(), bad_files: self.loader.bad_files() })
+    }
+
+    /// Submits one optimiser step.
+    fn submit(&mut self) -> Result<(), Error> {
+        let (optim, index) = (self.job.optim, self.state.step);
         let t = index as i32 + 1;
-        let (lr, weight_decay) = (self.lr.at(index), self.decay.at(index));
+        let scheduled = (index as i64 + self.state.shift).max(0) as usize;
+        let (lr, weight_decay) = (self.lr.at(scheduled), self.decay.at(scheduled));
         let values = StepValues {
             lr: lr as f32,
             weight_decay: weight_decay as f32,
@@ -312,25 +260,26 @@ impl Run<'_> {
             ..StepValues::default()
         };
         self.engine.run(Phase::Begin, &values)?;
-        let mut next = position;
+        let epoch = self.state.position.epoch;
         for micro in 0..optim.accumulate {
-            loader.next_batch(&mut self.batch)?;
-            next = self.batch.next;
+            self.loader.next_batch(&mut self.batch)?;
+            self.state.position = self.batch.next;
             self.feed(index, micro)?;
             self.engine.run(Phase::Micro, &values)?;
         }
         self.engine.run(Phase::Update, &values)?;
         self.engine.fetch_later(self.step.scalars)?;
+        self.state.step = index + 1;
         self.pending.push_back(StepRecord {
             step: index + 1,
-            epoch: position.epoch,
+            epoch,
             loss: f64::NAN,
             losses: BTreeMap::new(),
             grad_norm: f64::NAN,
             lr,
             weight_decay,
         });
-        Ok(next)
+        Ok(())
     }
 
     fn feed(&mut self, index: usize, micro: usize) -> Result<(), Error> {
@@ -359,7 +308,7 @@ impl Run<'_> {
     }
 
     /// Takes in the oldest step's numbers, and ends the run if they are not finite.
-    fn finish(&mut self, reporter: &mut dyn Reporter, waited: Duration) -> Result<(), Error> {
+    fn finish(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
         let (Some(mut record), Some(values)) = (self.pending.pop_front(), self.engine.fetch_next()?) else {
             return Ok(());
         };
@@ -371,61 +320,118 @@ impl Run<'_> {
         if !(record.loss.is_finite() && record.grad_norm.is_finite()) {
             let losses = self.step.losses.iter().map(|t| format!("{} {}", t.name, value(t.slot)));
             let losses = losses.collect::<Vec<_>>().join(", ");
-            return Err(Error::NotFinite { step, losses, grad_norm: record.grad_norm });
+            return Err(
+                self.not_finite(step, format!("the loss is not finite ({losses}, gradient norm {})", record.grad_norm))
+            );
         }
         let canary = value(scalars::CANARY);
         if canary != f64::from(step as f32) {
             return Err(Error::Unfinished { step, canary });
         }
-        self.log.step(&record).map_err(|e| log_error(self.run, e))?;
+        self.log.step(&record).map_err(|e| log_error(self.dir, e))?;
         self.finished += 1;
         // Over the whole session: numbers are read late and, at a checkpoint, several at once.
-        let clips = (self.finished * self.job.optim.total_batch()) as f64;
-        reporter.step(&record, clips / self.clock.elapsed().as_secs_f64().max(1e-9), waited);
+        let clips = (self.finished * self.job.optim.total_batch() * self.job.clip.repeats) as f64;
+        reporter.step(&record, clips / self.clock.elapsed().as_secs_f64().max(1e-9), self.loader.waited());
         self.last = Some(record);
         Ok(())
+    }
+
+    /// The command that goes on with the run.
+    fn resume(&self) -> String {
+        format!("mvd {} --resume {}", self.job.command, self.dir.path().display())
+    }
+
+    /// The end of a run by NaN or infinity, with what can be done.
+    fn not_finite(&self, step: usize, what: String) -> Error {
+        let newest = self.dir.newest().ok().flatten().and_then(|path| Some(path.file_name()?.to_owned()));
+        let OptimConfig { lr, clip_grad, .. } = *self.job.optim;
+        let mut advice = format!("a lower --lr (it is {lr:?})");
+        if clip_grad == 0.0 {
+            advice += " or --clip-grad 1";
+        }
+        let advice = match newest {
+            Some(newest) => {
+                let newest = newest.display();
+                format!("The checkpoint {newest} is kept: go on from it with `{}` and {advice}", self.resume())
+            }
+            None => format!("No checkpoint was written before: begin again with {advice}"),
+        };
+        Error::NotFinite { step, what, advice }
+    }
+
+    /// Waits for all steps that were submitted.
+    fn drain(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
+        while !self.pending.is_empty() {
+            self.finish(reporter)?;
+        }
+        Ok(())
+    }
+
+    /// The weights after the last step, all of them finite, and their average if one is kept.
+    fn weights(&mut self, reporter: &mut dyn Reporter) -> Result<(Tensors, Option<Tensors>), Error> {
+        self.drain(reporter)?;
+        let weights = self.read(Arena::Weight, "")?;
+        let averages = self.step.average.as_ref().map(|average| average.read(&mut self.engine)).transpose()?;
+        let averages = averages.map(|averages| named(averages, ""));
+        if let Some(name) = not_finite(&weights).or_else(|| averages.as_ref().and_then(not_finite)) {
+            return Err(self.not_finite(self.state.step, format!("{name} holds values that are not finite")));
+        }
+        Ok((weights, averages))
     }
 
     fn read(&mut self, arena: Arena, prefix: &str) -> Result<Tensors, Error> {
         Ok(named(self.engine.read_params(self.step.params.set, arena)?, prefix))
     }
 
-    fn read_average(&mut self) -> Result<Option<Tensors>, Error> {
-        let averages = self.step.average.as_ref().map(|average| average.read(&mut self.engine)).transpose()?;
-        Ok(averages.map(|averages| named(averages, "")))
-    }
-
-    /// Has the weights and their averages looked at, logs what is found and keeps the best.
-    fn validate(&mut self, task: &mut dyn Task, step: usize, reporter: &mut dyn Reporter) -> Result<(), Error> {
-        if !task.validates() {
-            return Ok(());
-        }
-        let mut models = vec![("", self.read(Arena::Weight, "")?)];
-        models.extend(self.read_average()?.map(|average| (AVERAGED, average)));
+    /// Has the weights and their averages looked at, logs what is found and keeps the best; says whether it came to the
+    /// end, and was not told to stop.
+    fn validate(&mut self, task: &mut dyn Task, reporter: &mut dyn Reporter) -> Result<bool, Error> {
+        let step = self.state.step;
+        let (weights, averages) = self.weights(reporter)?;
+        let mut models = vec![("", weights)];
+        models.extend(averages.map(|average| (AVERAGED, average)));
         let (mut values, mut winner) = (BTreeMap::new(), None);
-        for (prefix, weights) in &models {
-            for (name, value) in task.validate(weights)? {
+        let count = models.len();
+        for (model, (prefix, weights)) in models.iter().enumerate() {
+            let mut progress = |done, all| {
+                reporter.validating(model * all + done, count * all);
+                reporter.stop().is_none()
+            };
+            let found = match task.validate(weights, &mut progress) {
+                Err(Error::Eval(eval::Error::Stopped)) => return Ok(false),
+                Err(Error::Eval(error @ eval::Error::NotFinite { .. })) => {
+                    return Err(self.not_finite(step, error.to_string()));
+                }
+                found => found?,
+            };
+            for (name, value) in found {
                 values.insert(format!("{prefix}{name}"), value);
-                if name == SCORE && value > self.best {
+                if name == SCORE && value.is_finite() && value > self.best {
                     (self.best, winner) = (value, Some(weights));
                 }
             }
         }
         let text = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
-        self.log.validation(&Validation { step, values }).map_err(|e| log_error(self.run, e))?;
+        self.log.validation(&Validation { step, values }).map_err(|e| log_error(self.dir, e))?;
         if let Some(weights) = winner {
-            self.run.save_best(weights, step, self.best)?;
+            self.dir.save_best(weights, step, self.best)?;
         }
         reporter.note(&format!("step {step}: {text}"));
-        Ok(())
+        Ok(true)
     }
 
-    fn save(&mut self, state: State) -> Result<PathBuf, Error> {
-        let (weights, ema) = (self.read(Arena::Weight, "")?, self.read_average()?);
+    fn save(&mut self, reporter: &mut dyn Reporter) -> Result<PathBuf, Error> {
+        let (weights, ema) = self.weights(reporter)?;
         let mut optimizer: Vec<(String, HostTensor)> = self.read(Arena::Moment1, "exp_avg.")?.into_iter().collect();
         optimizer.extend(self.read(Arena::Moment2, "exp_avg_sq.")?);
+        let state = self.state.clone();
         let checkpoint = Checkpoint { state, weights, optimizer: optimizer.into_iter().collect(), ema };
         let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
-        Ok(self.run.save(&checkpoint, keep_last, keep_every)?)
+        // A checkpoint is never ahead of the logs.
+        self.log.sync().map_err(|e| log_error(self.dir, e))?;
+        let path = self.dir.save(&checkpoint, keep_last, keep_every)?;
+        self.saved = Instant::now();
+        Ok(path)
     }
 }

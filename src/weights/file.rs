@@ -60,7 +60,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<(Tensors, Origin)> {
 ///
 /// # Errors
 /// A folder without weights, a repository that cannot be read.
-fn local(path: &Path) -> Result<PathBuf> {
+pub(super) fn local(path: &Path) -> Result<PathBuf> {
     if let Some(cached) = hub::local(path)? {
         return Ok(cached);
     }

@@ -11,6 +11,7 @@ pub mod hf;
 mod hub;
 mod init;
 mod pickle;
+mod pin;
 pub mod position;
 mod pth;
 mod safetensors;
@@ -23,6 +24,7 @@ pub use describe::{Description, Kind, Stack, describe, usual_heads};
 pub use error::{Error, Mismatch, Result};
 pub use file::{Origin, from_bytes, load, open};
 pub use init::{Init, Spec, init};
+pub use pin::{Pinned, pin};
 pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
 

@@ -15,6 +15,8 @@ pub(super) struct Kernel {
     pub shader: &'static str,
     /// Rows and columns of C that a workgroup computes.
     pub tile: (usize, usize),
+    /// Terms of K that it brings to workgroup memory at a time, or a multiple of that: K is then read without guards.
+    pub slab: usize,
     /// Invocations of a workgroup.
     lanes: usize,
     /// How it reads its operands.
@@ -39,7 +41,7 @@ pub(super) enum Reads {
 }
 
 const fn tile(name: &'static str, rows: usize, columns: usize, lanes: usize) -> Kernel {
-    Kernel { name, shader: name, tile: (rows, columns), lanes, reads: Reads::Quads, splits: false }
+    Kernel { name, shader: name, tile: (rows, columns), slab: 32, lanes, reads: Reads::Quads, splits: false }
 }
 
 const fn split(name: &'static str, whole: Kernel) -> Kernel {
@@ -77,7 +79,7 @@ pub(super) static KERNELS: &[Kernel] = &[
     f16("matmul_f16_256x128_32", (256, 128), 16, 32, 8),
     f16("matmul_f16_128x256_32", (128, 256), 16, 32, 8),
     H128_32,
-    f16("matmul_f16_128x128_deep_32", (128, 128), 16, 32, 8),
+    Kernel { slab: 64, ..f16("matmul_f16_128x128_deep_32", (128, 128), 16, 32, 8) },
     H64_32,
     split("matmul_f16_128x128_32_split", H128_32),
     split("matmul_f16_64x64_32_split", H64_32),

@@ -299,7 +299,7 @@ pub fn record(rec: &mut Recorder, name: &'static str, p: Product) {
     let dispatch = dispatch.u32("m", p.m).u32("n", p.n).u32("k", p.k).u32("per_sample", per_sample);
     let dispatch = match p.epilogue {
         _ if kernel.tiles() => {
-            let whole = f64::from(u8::from(p.k.is_multiple_of(32)));
+            let whole = f64::from(u8::from(p.k.is_multiple_of(kernel.slab)));
             dispatch.u32("splits", splits).u32("depth", depth).constant("WHOLE", whole)
         }
         Epilogue::Weight { totals: Some(Totals { left: (from, to), .. }), .. } => {

@@ -1,0 +1,49 @@
+//! Signals that end a run after the step at hand: SIGINT (Ctrl-C), SIGTERM, and on Unix SIGPIPE, when nobody reads the
+//! output any more. A second one ends the program at once.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::Failure;
+
+/// What a shell adds to a signal's number for the exit status of a program that it ended.
+pub(super) const BY_SIGNAL: i32 = 128;
+
+/// Whether to stop.
+#[derive(Clone, Default)]
+pub(super) struct Stop(Arc<AtomicUsize>);
+
+impl Stop {
+    /// Listens from now on.
+    pub fn listen() -> Result<Stop, Failure> {
+        let (stop, again) = (Stop::default(), Arc::new(AtomicBool::new(false)));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal only arms the one that ends at once.
+            flag::register_conditional_shutdown(signal, BY_SIGNAL + signal, Arc::clone(&again))?;
+            flag::register(signal, Arc::clone(&again))?;
+            flag::register_usize(signal, Arc::clone(&stop.0), signal as usize)?;
+        }
+        #[cfg(unix)]
+        flag::register_usize(libc::SIGPIPE, Arc::clone(&stop.0), libc::SIGPIPE as usize)?;
+        let heard = stop.clone();
+        // A handler of signals may not print. The thread ends with the program.
+        std::thread::spawn(move || {
+            while heard.signal().is_none() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let text = "ends after the step at hand, with a checkpoint; once more ends it at once";
+            let _ = writeln!(std::io::stderr(), "mvd: {text}");
+        });
+        Ok(stop)
+    }
+
+    /// The signal that came, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed) as i32).filter(|signal| *signal != 0)
+    }
+}

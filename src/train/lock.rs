@@ -1,0 +1,46 @@
+//! One process a run: a lock on a file of the run directory, which the system releases however the process ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is locked. It stays empty: Windows lets nobody read a locked file.
+pub(super) const LOCK: &str = ".lock";
+/// Who holds it.
+pub(super) const HOLDER: &str = ".lock-holder";
+
+/// Why a run directory was not locked.
+pub(super) enum Refusal {
+    /// Another process has it.
+    Held(String),
+    /// The system said no.
+    Io(io::Error),
+}
+
+/// Locks a run directory until the file is dropped. On file systems that know no locks, warns and goes on without.
+pub(super) fn lock(folder: &Path) -> Result<File, Refusal> {
+    let path = folder.join(LOCK);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Refusal::Io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = std::fs::read_to_string(folder.join(HOLDER)).unwrap_or_default();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+            return Err(Refusal::Held(holder));
+        }
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            log::warn!("{}: this file system has no locks; see that no other process trains here", folder.display());
+        }
+        Err(TryLockError::Error(error)) => return Err(Refusal::Io(error)),
+    }
+    std::fs::write(folder.join(HOLDER), this_process()).map_err(Refusal::Io)?;
+    Ok(file)
+}
+
+/// The process by number, start of its hold in seconds since 1970, and program.
+fn this_process() -> String {
+    let program = std::env::args().take(2).collect::<Vec<_>>().join(" ");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    format!("process {} (`{program}`, since {since} s after 1970)", std::process::id())
+}
