@@ -98,6 +98,8 @@ fn a_step_counts_videos_and_says_their_clips() {
     let tune = ["finetune", "--recipe", "mvd-base-finetune-k400", "--size", "32,1,2"];
     let text = succeed(&mut dry(&tune, &["--batch", "3", "--accumulate", "4"]));
     assert!(text.contains("one step of 12 videos, 24 clips, micro-batches of 3:"), "{text}");
+    let text = succeed(mvd().args(["finetune", "--dry-run", "--size", "32,1,2"]));
+    assert!(text.contains("one step of 4 videos, 8 clips, micro-batches of 4:"), "{text}");
     let text = succeed(mvd().args(["recipes", "mvd-base-finetune-k400"]));
     assert!(text.contains("# batch: 384 videos, 768 clips a step;"), "{text}");
     let text = failure(mvd().arg("adapters").env("VK_ICD_FILENAMES", "/dev/null").env("VK_DRIVER_FILES", "/dev/null"));

@@ -4,6 +4,7 @@ mod common;
 #[path = "common/smallest.rs"]
 mod smallest;
 
+use std::io::BufRead as _;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -108,6 +109,8 @@ fn a_second_signal_ends_at_once_and_time_makes_checkpoints() {
         assert!(child.try_wait().unwrap().is_none() && Instant::now() < end);
         std::thread::sleep(Duration::from_millis(50));
     }
+    // Within its first step: a signal before it would have nothing to wait for.
+    std::thread::sleep(Duration::from_secs(2));
     send(&child, "-INT");
     std::thread::sleep(Duration::from_millis(400));
     assert!(child.try_wait().unwrap().is_none(), "the first signal ended it within its step");
@@ -118,6 +121,25 @@ fn a_second_signal_ends_at_once_and_time_makes_checkpoints() {
     let by_time = ["--steps", "4", "--save-every", "1000", "--save-minutes", "0.00001", "--keep-last", "9"];
     succeed(distill(dir, "timely", "1").args(by_time));
     assert_eq!(std::fs::read_dir(dir.join("timely/checkpoints")).unwrap().count(), 4);
+}
+
+/// `mvd distill | head -1` ends with a checkpoint, and says why.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_ends_a_run_with_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, run) = (dir.path(), dir.path().join("run"));
+    prepare(dir);
+    let mut child = distill(dir, "run", "1").args(["--steps", "100000"]).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("12 videos, 100000 steps of 4 clips"), "{line}");
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(141), "{said}");
+    // The pipe may be found closed before the first step is done, and never later than with the first checkpoint.
+    assert!(said.contains("stopped by SIGPIPE: nobody reads its output") && !said.contains("panicked"), "{said}");
+    assert!(!run.exists() || (1..=4).contains(&newest(&run)), "{said}");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn the_checksum_is_the_known_one() {
 #[test]
 fn every_number_of_a_run_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = RunLog::open(dir.path(), 0).unwrap();
+    let mut log = RunLog::open(dir.path(), 0, false).unwrap();
     (1..=300).for_each(|step| log.step(&record(step)).unwrap());
     let values = [("top1", 62.5), ("top5", 100.0)].map(|(name, value)| (name.to_owned(), value));
     log.validation(&Validation { step: 300, values: values.into() }).unwrap();
@@ -184,9 +184,9 @@ fn every_number_of_a_run_is_read_back() {
 #[test]
 fn a_resumed_run_says_from_which_step_the_old_numbers_are_void() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = RunLog::open(dir.path(), 0).unwrap();
+    let mut log = RunLog::open(dir.path(), 0, false).unwrap();
     (1..=5).for_each(|step| log.step(&record(step)).unwrap());
-    let mut log = RunLog::open(dir.path(), 3).unwrap();
+    let mut log = RunLog::open(dir.path(), 3, false).unwrap();
     (4..=6).for_each(|step| log.step(&record(step)).unwrap());
     drop(log);
     let [first, second] = files(dir.path()).try_into().unwrap();

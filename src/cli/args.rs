@@ -113,7 +113,7 @@ impl FromStr for Accumulate {
 
 #[derive(Args, Clone)]
 pub(super) struct OptimArgs {
-    /// Videos of a micro-batch [default: 8 for the published models]; with --accumulate auto, of a step. Each gives one clip, or --repeats.
+    /// Videos of a micro-batch [default for the published models: 8; in fine-tuning 4, of 2 clips each]; with --accumulate auto, of a step.
     #[arg(long)]
     batch: Option<usize>,
     /// Micro-batches of a step; auto: the recipe's whole batch, in the largest micro-batches that fit in --memory.

@@ -113,8 +113,8 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
     fn config(&self) -> Result<FinetuneConfig, Failure> {
         let preset = || {
             let published = recipes::finetune("mvd-small-finetune-k400")?;
-            // A batch that fits one GPU.
-            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 };
+            // A batch that fits one GPU: eight clips.
+            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 / published.repeats };
             Ok(FinetuneConfig { optim: OptimConfig { batch, ..published.optim.clone() }, ..published })
         };
         let mut config = train::base(&self.run, recipes::finetune, preset)?;

@@ -155,7 +155,7 @@ mod tests {
         let less = feed(40, 4, 2);
         let error = place(&before, &less, &optim(&less, 10, 0)).unwrap_err().to_string();
         assert!(
-            error.contains("96 videos") && error.contains("40 videos") && error.contains("--changed-data"),
+            error.contains("96 videos") && error.contains("there are 40") && error.contains("--changed-data"),
             "{error}"
         );
         let any = State { any_set: true, ..before };

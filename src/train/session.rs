@@ -273,6 +273,7 @@ impl<C: RunConfig> Session<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OptimConfig;
     use crate::recipes;
 
     #[test]
@@ -293,6 +294,27 @@ mod tests {
         assert_eq!(from_toml::<FinetuneConfig>(&text, "x").unwrap(), after);
         assert!(before.core() != after.core());
         assert!(before.core() == FinetuneConfig { optim: before.optim.clone(), ..after }.core(), "paths are no core");
+    }
+
+    #[test]
+    fn a_run_is_gone_on_with_from_elsewhere_but_not_as_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let config = recipes::pretrain("mae-tiny").unwrap();
+        Session::create(&path, config.clone()).unwrap().dir.establish().unwrap();
+        let mut elsewhere = config.clone();
+        (elsewhere.data.path, elsewhere.data.threads) = (dir.path().join("list.txt"), 7);
+        let session = Session::create_or_resume(&path, elsewhere.clone()).unwrap();
+        assert_eq!((&session.config.data.path, session.config.data.threads), (&elsewhere.data.path, 7));
+        drop(session);
+        // Whatever made it: its seed, its length.
+        for other in [
+            PretrainConfig { seed: 1, ..config.clone() },
+            PretrainConfig { optim: OptimConfig { steps: 3, ..config.optim.clone() }, ..config },
+        ] {
+            let text = Session::create_or_resume(&path, other).err().unwrap().to_string();
+            assert!(text.contains("holds a run of another configuration"), "{text}");
+        }
     }
 
     #[test]
