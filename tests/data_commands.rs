@@ -35,7 +35,9 @@ fn most_need_no_program() {
         "block_groups.mkv",
         "all_marked_sync.mp4",
     ];
-    names.iter().for_each(|name| drop(std::fs::copy(case(name), dir.path().join(name)).unwrap()));
+    for name in names {
+        std::fs::copy(case(name), dir.path().join(name)).unwrap();
+    }
     let output = mvd(&["check-data", "--decode", "all", dir.path().to_str().unwrap()], Some(dir.path()));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("0 of 5 cannot be read"), "{text}");
@@ -102,6 +104,14 @@ fn failures_are_exit_statuses() {
     mvd(&["check-data", &path("set"), "--index", &path("index.jsonl")], Some(dir.path()));
     let index = std::fs::read_to_string(dir.path().join("index.jsonl")).unwrap();
     assert!(!index.contains("c.avi"), "{index}");
+}
+
+#[test]
+fn a_stage_that_does_nothing_has_no_rate() {
+    let output = mvd(&["bench", "data", "assets/clips/baseline.mp4", "--clips", "2", "--augment", "none"], None);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with("augment")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[..2], ["augment", "-"], "{line}");
 }
 
 #[test]

@@ -255,13 +255,16 @@ mod tests {
         std::fs::write(path, b"").unwrap();
     }
 
-    fn labels(root: &Path, images: bool) -> (Vec<(String, Option<u32>)>, Vec<String>, Passed) {
+    /// Names and labels.
+    type Found = Vec<(String, Option<u32>)>;
+
+    fn labels(root: &Path, images: bool) -> (Found, Vec<String>, Passed) {
         let (items, classes, passed) = read(root, images).unwrap();
         let one = |index| (items.name(index).to_string_lossy().into_owned(), items.label(index));
         ((0..items.len()).map(one).collect(), classes, passed)
     }
 
-    fn expected(of: &[(&str, Option<u32>)]) -> Vec<(String, Option<u32>)> {
+    fn expected(of: &[(&str, Option<u32>)]) -> Found {
         of.iter().map(|(name, label)| ((*name).to_owned(), *label)).collect()
     }
 

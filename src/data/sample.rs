@@ -326,7 +326,8 @@ mod tests {
     #[test]
     fn clips_of_many_frames_are_decoded_in_groups() {
         let clips = [vec![0, 1, 2], vec![0, 1, 2], vec![2, 3], vec![9, 8, 7, 6, 5], vec![9], vec![1, 1, 1]];
-        assert_eq!(groups(&clips, 100), [0..6]);
+        let all = groups(&clips, 100);
+        assert!(all.len() == 1 && all[0] == (0..6), "{all:?}");
         assert_eq!(groups(&clips, 4), [0..3, 3..4, 4..6]);
         assert_eq!(groups(&clips, 0), [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]);
         assert!(groups(&[], 4).is_empty());

@@ -266,7 +266,9 @@ impl Table<'_> {
 /// The column of labels that counts: the first of numbers, else the first that has any.
 fn chosen(rows: &Rows<'_>, labels: Vec<Labels>) -> Result<Option<(Settled, Vec<u32>)>> {
     let value = |settled: &Settled, id: u32| (id != NO_LABEL).then(|| settled.labels[id as usize]).flatten();
-    let (mut first, mut others): (Option<(Settled, Labels)>, Vec<(Labels, Option<String>)>) = (None, Vec::new());
+    let mut first: Option<(Settled, Labels)> = None;
+    // Columns of names, and what keeps them from being read so.
+    let mut others: Vec<(Labels, Option<String>)> = Vec::new();
     for column in labels.into_iter().filter(|column| column.ids.iter().any(|id| *id != NO_LABEL)) {
         match (column.classes.numbers(), &first) {
             (Ok(Some(settled)), None) => first = Some((settled, column)),
