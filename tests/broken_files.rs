@@ -21,8 +21,9 @@ fn broken(kind: &str, whole: &[u8]) -> Vec<u8> {
         "cut" => bytes.truncate(whole.len() / 3),
         "sound" => bytes = std::fs::read("assets/clips/audio_only.mp4").unwrap(),
         "damaged" => {
-            let (start, len) = (at(b"mdat") + 4, whole.len() / 2);
-            bytes[start..start + len].fill(0xff);
+            // Behind the longer of the two forms of the box's size.
+            let (start, end) = (at(b"mdat") + 12, at(b"moov") - 4);
+            bytes[start..end].fill(0xff);
         }
         // Frames that are said to stand behind the file's end.
         "lying" => {

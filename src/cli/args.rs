@@ -55,7 +55,7 @@ pub(super) struct DataArgs {
     /// Decoding threads [default: as many as cores, 8 at most].
     #[arg(long)]
     threads: Option<usize>,
-    /// Share of unreadable files at which the run stops [default: 0.01].
+    /// Share of unreadable files over which the run stops; 0: at the first [default: 0.01].
     #[arg(long)]
     max_bad: Option<f64>,
 }

@@ -66,7 +66,7 @@ pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
     };
     row("decode", decode);
     row("crop and resize", crop);
-    row("augment", augment);
+    row("augment", if args.augment == RandAugment::NONE { Duration::ZERO } else { augment });
     row("all", decode + crop + augment);
     let rate = clips as f64 / elapsed.as_secs_f64().max(1e-9);
     println!("{rate:.1} clips/s by {threads} threads: {clips} clips of {} videos, {bad} unreadable", set.items.len());

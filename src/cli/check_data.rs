@@ -17,6 +17,9 @@ pub(super) struct CheckDataArgs {
     /// Where a list's relative paths start.
     #[arg(long)]
     root: Option<PathBuf>,
+    /// Every image of a folder is a sample of its own, as `mvd pretrain image` takes them.
+    #[arg(long)]
+    images: bool,
     /// Write a list of what can be read.
     #[arg(long, value_name = "OUT")]
     clean: Option<PathBuf>,
@@ -94,7 +97,8 @@ fn print(found: &[&Found]) {
 }
 
 pub(super) fn run(args: &CheckDataArgs) -> Result<(), Failure> {
-    let set = Dataset::open(&args.data, args.root.as_deref())?;
+    let open = if args.images { Dataset::open_images } else { Dataset::open };
+    let set = open(&args.data, args.root.as_deref())?;
     let bar = report::bar(set.items.len(), "check");
     let found = check(&set.items, args.decode, || bar.inc(1));
     bar.finish_and_clear();

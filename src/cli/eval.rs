@@ -134,13 +134,19 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A name a line, without a byte order mark and without empty lines at the end.
+fn names_of(text: &str) -> Vec<String> {
+    let text = text.trim_start_matches('\u{feff}').trim_end();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
 pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
     let (config, checkpoint): (FinetuneConfig, _) = train::look(&args.run, args.weights)?;
     let names: Vec<String> = match &args.names {
         None => Vec::new(),
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-            let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+            let names = names_of(&text);
             if names.len() != config.classes {
                 let (path, got) = (path.display(), names.len());
                 return Err(format!("--names {path}: expected {} lines, got {got}", config.classes).into());
@@ -167,4 +173,18 @@ pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
         println!("{text}");
     }
     if unread > 0 { Err(format!("{unread} of {} videos could not be read", items.len()).into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_files_of_all_editors() {
+        for text in ["wave\na b\n", "wave\na b", "\u{feff}wave\r\na b\r\n\r\n", "wave\na b\n\n \n"] {
+            assert_eq!(names_of(text), ["wave", "a b"], "{text:?}");
+        }
+        // An empty name in between keeps its place.
+        assert_eq!(names_of("a\n\nb\n"), ["a", "", "b"]);
+    }
 }

@@ -107,7 +107,7 @@ struct AdapterArgs {
     #[arg(long, value_enum, default_value_t, env = "MVD_PRECISION")]
     precision: Precision,
     /// Choose kernels by what is known beforehand, and not by timing them on this adapter.
-    #[arg(long, env = "MVD_NO_AUTOTUNE")]
+    #[arg(long, env = "MVD_NO_AUTOTUNE", value_parser = clap::builder::BoolishValueParser::new())]
     no_autotune: bool,
     /// Folder of choices of kernels and of built pipelines [default: mvd in the system's cache folder].
     #[arg(long, env = "MVD_CACHE", value_name = "DIR")]

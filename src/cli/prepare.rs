@@ -12,7 +12,7 @@ use crate::data::prepare::{PrepareConfig, Prepared, ffmpeg_encodes, prepare};
 pub(super) struct PrepareArgs {
     /// A list, a folder of videos or of image folders, or one video.
     data: PathBuf,
-    /// Folder to write, with a list.txt; what is there already is not made again.
+    /// Folder to write, with a list.txt; what was made there from the same file, in the same way, is not made again.
     out: PathBuf,
     /// Where a list's relative paths start.
     #[arg(long)]
@@ -47,7 +47,7 @@ pub(super) fn run(args: &PrepareArgs) -> Result<(), Failure> {
     }
     let bar = report::bar(set.items.len(), "prepare");
     let config = PrepareConfig { side, keyint, crf };
-    let prepared = prepare(&set.items, &args.out, &config, by_ffmpeg, || bar.inc(1))?;
+    let prepared = prepare(&set.items, &set.classes, &args.out, &config, by_ffmpeg, || bar.inc(1))?;
     bar.finish_and_clear();
     let count = |what: &Prepared| prepared.iter().filter(|p| *p == what).count();
     let (made, found) = (count(&Prepared::Made), count(&Prepared::Found));
@@ -61,5 +61,9 @@ pub(super) fn run(args: &PrepareArgs) -> Result<(), Failure> {
             println!("  {why}");
         }
     }
-    if made + found == 0 { Err("none of the videos could be prepared".into()) } else { Ok(()) }
+    match prepared.len() - made - found {
+        0 => Ok(()),
+        failed if failed == prepared.len() => Err("none of the videos could be prepared".into()),
+        failed => Err(format!("{failed} of {} videos could not be prepared", prepared.len()).into()),
+    }
 }

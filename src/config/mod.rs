@@ -113,7 +113,7 @@ pub struct DataConfig {
     pub patch: usize,
     /// Decoding threads.
     pub threads: usize,
-    /// Share of unreadable files at which the run stops.
+    /// Share of unreadable files over which the run stops; 0: at the first.
     pub max_bad: f64,
 }
 
@@ -261,7 +261,7 @@ impl Check {
 }
 
 impl DataConfig {
-    /// Opens one of the run's sets.
+    /// Opens one of the run's sets. To a model of single frames every image of a folder is a sample of its own.
     ///
     /// # Errors
     /// A set or an index that cannot be read.
@@ -269,7 +269,8 @@ impl DataConfig {
         fn given(path: &Path) -> Option<&Path> {
             (!path.as_os_str().is_empty()).then_some(path)
         }
-        Dataset::open(path, given(&self.root))?.with_index(given(&self.index))
+        let open = if self.frames == 1 { Dataset::open_images } else { Dataset::open };
+        open(path, given(&self.root))?.with_index(given(&self.index))
     }
 
     /// How its clips are cut.

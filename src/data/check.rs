@@ -1,6 +1,6 @@
 //! Looks at every video of a set before a run does: what it is, and whether it can be read.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::error::{Error, Result};
 use super::items::{Item, Items, Part};
-use super::video::{self, Facts, Known};
+use super::list::{self, Entry};
+use super::video::{self, Facts, Known, Video};
 
 /// How much of each video is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,17 +35,62 @@ pub struct Found {
     pub known: Option<Known>,
 }
 
+/// What is at fault where a video cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The file: no part of it can be read.
+    File,
+    /// The part of it that the list takes.
+    Part,
+    /// Neither: a program that is not installed, the system.
+    Other,
+}
+
+/// Why a video cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The reason, naming the file.
+    pub reason: String,
+    /// What is at fault.
+    pub fault: Fault,
+}
+
+impl Unreadable {
+    fn new(error: &Error, content: Fault) -> Unreadable {
+        let fault = match error {
+            Error::Part { .. } => Fault::Part,
+            error if error.is_of_content() => content,
+            _ => Fault::Other,
+        };
+        Unreadable { reason: error.to_string(), fault }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// What a video turned out to be, or why it cannot be read.
+pub type Outcome = std::result::Result<Found, Unreadable>;
+
 /// Frames decoded at once, which bounds memory.
 const AT_ONCE: usize = 64;
 
-fn look(item: &Item, depth: Depth) -> Result<Found> {
-    let mut source = video::open(&item.path)?;
-    let (len, facts) = (source.len(), source.facts());
+fn look(item: &Item, depth: Depth) -> Outcome {
+    let mut source = video::open(&item.path).map_err(|error| Unreadable::new(&error, Fault::File))?;
+    let read = video::reading(&mut *source, |source| decode(source, item, depth));
+    let (frames, size) = read.map_err(|error| Unreadable::new(&error, Fault::Part))?;
+    Ok(Found { facts: source.facts(), frames, size, known: source.known() })
+}
+
+/// Decodes some frames of an item; how many it has, and their size.
+fn decode(source: &mut dyn Video, item: &Item, depth: Depth) -> Result<(usize, Option<(usize, usize)>)> {
     let Part { start, .. } = item.part;
-    let frames = item.part.len_of(len);
+    let frames = item.part.len_of(source.len());
     if frames == 0 {
-        let reason = format!("has {len} frames, the list takes them from frame {start}");
-        return Err(Error::video(&item.path, reason));
+        return Err(Error::Part { path: item.path.clone(), frames: source.len(), start });
     }
     let first = start as usize;
     let ranks: Vec<usize> = match depth {
@@ -57,18 +103,17 @@ fn look(item: &Item, depth: Depth) -> Result<Found> {
         let decoded = source.frames(some)?;
         size = Some((decoded.width, decoded.height));
     }
-    Ok(Found { facts, frames, size, known: source.known() })
+    Ok((frames, size))
 }
 
-/// Looks at all videos with as many threads as there are cores; `progress` is called after each. The reasons why some
-/// cannot be read name them.
-pub fn check(items: &Items, depth: Depth, progress: impl Fn() + Sync) -> Vec<std::result::Result<Found, String>> {
+/// Looks at all videos with as many threads as there are cores; `progress` is called after each.
+pub fn check(items: &Items, depth: Depth, progress: impl Fn() + Sync) -> Vec<Outcome> {
     let one = |index| {
         let item = items.at(index);
         let found = catch_unwind(AssertUnwindSafe(|| look(&item, depth)));
         progress();
-        let found = found.unwrap_or_else(|_| Err(Error::video(&item.path, "the decoder panicked")));
-        found.map_err(|error| error.to_string())
+        let panicked = || Unreadable::new(&Error::video(&item.path, "the decoder panicked"), Fault::Part);
+        found.unwrap_or_else(|_| Err(panicked()))
     };
     (0..items.len()).into_par_iter().map(one).collect()
 }
@@ -77,29 +122,13 @@ pub fn check(items: &Items, depth: Depth, progress: impl Fn() + Sync) -> Vec<std
 ///
 /// # Errors
 /// The list cannot be written.
-pub fn write_clean(
-    path: &Path,
-    items: &Items,
-    classes: &[String],
-    found: &[std::result::Result<Found, String>],
-) -> Result<usize> {
-    let mut text = String::new();
-    for (label, class) in classes.iter().enumerate() {
-        let _ = writeln!(text, "# label {label}: {class}");
+pub fn write_clean(path: &Path, items: &Items, classes: &[String], found: &[Outcome]) -> Result<usize> {
+    let mut entries = Vec::new();
+    for (Item { path, label, part }, _) in items.iter().zip(found).filter(|(_, found)| found.is_ok()) {
+        entries.push(Entry { name: std::path::absolute(&path).map_err(|e| Error::io(&path, e))?, label, part });
     }
-    let mut count = 0;
-    for (item, _) in items.iter().zip(found).filter(|(_, found)| found.is_ok()) {
-        let place = std::path::absolute(&item.path).map_err(|e| Error::io(&item.path, e))?;
-        let label = item.label.map_or(-1, i64::from);
-        let _ = match item.part {
-            Part::WHOLE => writeln!(text, "{} {label}", place.display()),
-            Part { start, frames: u32::MAX } => writeln!(text, "{} {start} -1 {label}", place.display()),
-            Part { start, frames } => writeln!(text, "{} {start} {frames} {label}", place.display()),
-        };
-        count += 1;
-    }
-    std::fs::write(path, text).map_err(|e| Error::io(path, e))?;
-    Ok(count)
+    list::write(path, &entries, classes)?;
+    Ok(entries.len())
 }
 
 #[cfg(test)]
@@ -128,7 +157,7 @@ mod tests {
             assert_eq!(vp9.size, (depth != Depth::Nothing).then_some((96, 72)));
             assert!((vp9.facts.seconds - 2.0).abs() < 0.05, "{vp9:?}");
             for (index, reason) in [(1, "not an mp4"), (3, "from frame 99"), (4, "no video track")] {
-                let text = found[index].as_ref().unwrap_err();
+                let text = found[index].as_ref().unwrap_err().to_string();
                 assert!(text.contains(reason) && text.contains(".mp4"), "{text}");
             }
         }

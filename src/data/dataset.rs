@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::{Error, Result};
+use super::folder::{self, Passed, is_video};
 use super::index::Index;
-use super::items::{Item, Items, Part};
-use super::list::{self, Classes};
-use super::video::is_image;
+use super::items::{Item, Items};
+use super::list;
 
 /// What `--data` turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +30,10 @@ pub struct Dataset {
     pub items: Items,
     /// Names of the classes, where labels are names; by label.
     pub classes: Vec<String>,
+    /// What a folder holds beside them.
+    pub passed: Passed,
     /// What is known of its files beforehand.
     pub index: Index,
-}
-
-/// Extensions of videos; all but the first three want the `ffmpeg` program.
-const VIDEOS: [&str; 14] =
-    ["mp4", "mov", "m4v", "webm", "mkv", "avi", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "3gp", "gif"];
-
-pub(super) fn is_video(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| VIDEOS.contains(&e.as_str()))
 }
 
 /// A list is told by its name, or by being text: videos have zeros in their first bytes.
@@ -53,27 +46,45 @@ fn is_list(path: &Path) -> Result<bool> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     file.take(4096).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     let text = std::str::from_utf8(&start).map_or_else(|e| e.error_len().is_none(), |_| true);
-    Ok(!is_video(path) && text && !start.contains(&0))
+    Ok(!is_video(path) && (list::is_wide_text(&start) || (text && !start.contains(&0))))
 }
 
 impl Dataset {
     /// Opens a list (`.txt`, `.csv`, `.list`, or any text; relative paths start at `root`, else at the list's folder), a
-    /// folder of videos or of folders of images (searched through), or one video. In a folder whose videos all lie in
-    /// folders one level down, those are their classes.
+    /// folder of videos or of folders of images (searched through), or one video. In a folder most of whose videos lie in
+    /// folders one level down, those are their classes. What a folder holds beside is named once, as a warning.
     ///
     /// # Errors
     /// Nothing there, nothing in it, or a line of a list that is of no known form.
     pub fn open(path: &Path, root: Option<&Path>) -> Result<Dataset> {
+        Dataset::open_as(path, root, false)
+    }
+
+    /// The same for a model of single images: every image of a folder is an item of its own, not a frame of a video.
+    ///
+    /// # Errors
+    /// See `open`.
+    pub fn open_images(path: &Path, root: Option<&Path>) -> Result<Dataset> {
+        Dataset::open_as(path, root, true)
+    }
+
+    fn open_as(path: &Path, root: Option<&Path>, images: bool) -> Result<Dataset> {
         if !path.exists() {
             return Err(Error::NotFound { path: path.to_owned() });
         }
+        let mut passed = Passed::default();
         let (source, (items, classes)) = if path.is_dir() {
-            (Source::Folder, folder(path)?)
+            let (items, classes, beside) = folder::read(path, images)?;
+            passed = beside;
+            (Source::Folder, (items, classes))
         } else if is_list(path)? {
             (Source::List, list::read(path, root)?)
         } else {
             (Source::Single, ([Item::of(path)].into_iter().collect(), Vec::new()))
         };
+        if passed != Passed::default() {
+            log::warn!("{}: {passed}", path.display());
+        }
         if items.is_empty() {
             let what = match source {
                 Source::List => "the list names no video; expected one `path label` a line",
@@ -81,7 +92,7 @@ impl Dataset {
             };
             return Err(Error::Empty { path: path.to_owned(), what: what.into() });
         }
-        Ok(Dataset { source, items, classes, index: Index::default() })
+        Ok(Dataset { source, items, classes, passed, index: Index::default() })
     }
 
     /// The same set, with what an index file, if there is one, knows of its files.
@@ -111,125 +122,9 @@ impl Dataset {
     }
 }
 
-/// The videos of a folder, and its classes.
-fn folder(path: &Path) -> Result<(Items, Vec<String>)> {
-    let mut found = Vec::new();
-    walk(path, &mut found)?;
-    found.sort();
-    let (mut items, mut classes) = (Items::new(path.to_owned()), Classes::default());
-    let names: Vec<&Path> = found.iter().map(|found| found.strip_prefix(path).unwrap_or(found)).collect();
-    let in_classes = names.iter().all(|name| name.components().count() == 2);
-    for name in names {
-        let class = name.parent().filter(|_| in_classes).map(|class| classes.id(&class.to_string_lossy()));
-        items.push(name, class, Part::WHOLE);
-    }
-    let classes = classes.settle(&mut items);
-    Ok((items, classes))
-}
-
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let mut has_images = false;
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else if is_video(&path) {
-            found.push(path);
-        } else {
-            has_images |= is_image(&path);
-        }
-    }
-    if has_images {
-        found.push(folder.to_owned());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn open(text: &str) -> Result<Dataset> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("list.txt");
-        std::fs::write(&file, text).unwrap();
-        Dataset::open(&file, Some(Path::new("/root")))
-    }
-
-    #[test]
-    fn lists_come_in_many_forms() {
-        let part = |start, frames| Part { start, frames };
-        let item = |path: &str, label, part| Item { path: path.into(), label, part };
-        let set =
-            open("# a set\na b.mp4 3\n\nc.mp4\nd.mp4,7\ne\t12\t4\nf 30 99 5\r\ng.mp4 0 -1 -1\nh 1.mp4  2\n").unwrap();
-        let expected = [
-            item("/root/a b.mp4", Some(3), Part::WHOLE),
-            item("/root/c.mp4", None, Part::WHOLE),
-            item("/root/d.mp4", Some(7), Part::WHOLE),
-            item("/root/e", Some(4), part(0, 12)),
-            item("/root/f", Some(5), part(30, 99)),
-            item("/root/g.mp4", None, Part::WHOLE),
-            item("/root/h 1.mp4", Some(2), Part::WHOLE),
-        ];
-        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
-        assert!(set.classes.is_empty());
-    }
-
-    #[test]
-    fn tables_are_read_by_their_header() {
-        let item = |path: &str, label, part| Item { path: path.into(), label, part };
-        let set = open("label,Video_Path,num_frames\nwave,\"a,1.mp4\",\nclap,b.mp4,40\nwave,/c.mp4,\n").unwrap();
-        let expected = [
-            item("/root/a,1.mp4", Some(1), Part::WHOLE),
-            item("/root/b.mp4", Some(0), Part { start: 0, frames: 40 }),
-            item("/c.mp4", Some(1), Part::WHOLE),
-        ];
-        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
-        assert_eq!(set.classes, ["clap", "wave"]);
-        assert!(set.expect_labels(2).is_ok());
-        let error = set.expect_labels(3).unwrap_err().to_string();
-        assert!(error.contains("clap, wave") && error.contains("expected 3"), "{error}");
-        let set = open("path,class,start,frames\na.mp4,10,5,6\nb.mp4,2,,\nc.mp4,-1,,\n").unwrap();
-        let expected = [
-            item("/root/a.mp4", Some(10), Part { start: 5, frames: 6 }),
-            item("/root/b.mp4", Some(2), Part::WHOLE),
-            item("/root/c.mp4", None, Part::WHOLE),
-        ];
-        assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
-        // A byte order mark, a quoted comma, rows that end in a carriage return alone.
-        let set = open("\u{feff}\"a, b\",PATH,label\r1,x.mp4,3\r").unwrap();
-        assert_eq!(set.items.iter().collect::<Vec<_>>(), [item("/root/x.mp4", Some(3), Part::WHOLE)]);
-        let set = open("\u{feff}5\" disk.mp4 3\n").unwrap();
-        assert_eq!(set.items.iter().collect::<Vec<_>>(), [item("/root/5\" disk.mp4", Some(3), Part::WHOLE)]);
-        for (text, got) in [
-            ("path,start\na.mp4,soon\n", "soon"),
-            ("path,label\na.mp4\n", "1 fields, the header has 2"),
-            ("path,label\n,1\n", "line 2"),
-        ] {
-            let error = open(text).unwrap_err().to_string();
-            assert!(error.contains("list.txt, line") && error.contains(got), "{error}");
-        }
-    }
-
-    #[test]
-    fn folders_one_level_down_are_classes() {
-        let dir = tempfile::tempdir().unwrap();
-        let touch = |name: &str| {
-            let path = dir.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, b"").unwrap();
-        };
-        ["wave/1.mp4", "clap/1.webm", "clap/2.avi", "wave/frames/1.jpg"].iter().for_each(|name| touch(name));
-        let set = Dataset::open(dir.path(), None).unwrap();
-        assert_eq!(set.classes, ["clap", "wave"]);
-        let found: Vec<(PathBuf, Option<u32>)> = set.items.iter().map(|i| (i.path, i.label)).collect();
-        let expected = [("clap/1.webm", 0), ("clap/2.avi", 0), ("wave/1.mp4", 1), ("wave/frames", 1)];
-        assert_eq!(found, expected.map(|(name, label)| (dir.path().join(name), Some(label))));
-        // One beside the folders: they are no classes.
-        touch("x.mp4");
-        let set = Dataset::open(dir.path(), None).unwrap();
-        assert!(set.classes.is_empty() && set.items.iter().all(|i| i.label.is_none()));
-    }
 
     #[test]
     fn lists_are_told_by_content_and_what_is_wrong_is_named() {
@@ -242,10 +137,6 @@ mod tests {
         std::fs::create_dir(path("nothing")).unwrap();
         let error = Dataset::open(&path("nothing"), None).unwrap_err().to_string();
         assert!(error.contains("nothing") && error.contains("no videos"), "{error}");
-        let error = open("").unwrap_err().to_string();
-        assert!(error.contains("list.txt") && error.contains("names no video"), "{error}");
-        let error = open("a.mp4 1\nb.mp4 dog\n").unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("b.mp4 dog"), "{error}");
         let error = Dataset::open(Path::new("/no/such"), None).unwrap_err().to_string();
         assert!(error.contains("/no/such") && error.contains("no such file"), "{error}");
     }

@@ -31,14 +31,14 @@ pub enum Error {
         what: String,
     },
     /// A line of a list that is of no known form.
-    #[error("{}, line {line}: expected `path label`, `path frames label`, `path start frames label` or a CSV's row, got `{got}`", path.display())]
+    #[error("{}, line {line}: {reason}", path.display())]
     List {
         /// The list.
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// Its text.
-        got: String,
+        /// What was expected, and what it is.
+        reason: String,
     },
     /// A line of an index that is none.
     #[error("{}, line {line}: expected an entry as `mvd check-data --index` writes it, got {got}", path.display())]
@@ -51,7 +51,7 @@ pub enum Error {
         got: String,
     },
     /// Two videos that would be prepared under one name.
-    #[error("{} and {} would both become {}: expected names that differ in more than their ends", one.display(), other.display(), target.display())]
+    #[error("{} and {} would both become {}: expected names that differ in more than their ends, and none within another", one.display(), other.display(), target.display())]
     SameTarget {
         /// The name.
         target: PathBuf,
@@ -59,6 +59,12 @@ pub enum Error {
         one: PathBuf,
         /// Another.
         other: PathBuf,
+    },
+    /// A folder that another call prepares a set into.
+    #[error("{}: another `mvd prepare` writes there; wait for it, or name another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
     },
     /// A file that the index knows to be unreadable.
     #[error("{reason} (as the index says)")]
@@ -90,6 +96,24 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A part of a video that the video has not.
+    #[error("{}: has {frames} frames, the list takes them from frame {start}", path.display())]
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// Frames it has.
+        frames: usize,
+        /// First frame of the part.
+        start: u32,
+    },
+    /// A file that only another program can read, which is not there, does not start or does not answer.
+    #[error("{}: {reason}", path.display())]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// Why the program is wanted, and what it lacks.
         reason: String,
     },
     /// A sound file of a kind that the built-in decoder does not read.
@@ -135,6 +159,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the file's content is at fault, which stays so until the file changes: not the system, a program that is
+    /// missing, or what a list says of the file.
+    pub(crate) fn is_of_content(&self) -> bool {
+        matches!(self, Error::Video { .. } | Error::Unsupported { .. })
+    }
+
+    /// What is wrong, without the file's name where that comes first.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Error::Video { reason, .. } | Error::Unsupported { reason, .. } | Error::Program { reason, .. } => {
+                reason.clone()
+            }
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Error::Io { path: path.to_owned(), source }
     }

@@ -130,6 +130,22 @@ impl Items {
         hash.text()
     }
 
+    /// Gives a video a label, or none.
+    pub(super) fn set_label(&mut self, index: usize, label: Option<u32>) {
+        self.labels[index] = label.unwrap_or(NO_LABEL);
+    }
+
+    /// Gives a video a label and a part in place of what it had.
+    pub(super) fn set(&mut self, index: usize, label: Option<u32>, part: Part) {
+        self.set_label(index, label);
+        if part != Part::WHOLE && self.parts.len() <= index {
+            self.parts.resize(index + 1, Part::WHOLE);
+        }
+        if let Some(old) = self.parts.get_mut(index) {
+            *old = part;
+        }
+    }
+
     /// Replaces every label by what `new` makes of it.
     pub(super) fn relabel(&mut self, new: impl Fn(u32) -> Option<u32>) {
         for label in self.labels.iter_mut().filter(|label| **label != NO_LABEL) {

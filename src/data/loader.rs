@@ -298,7 +298,7 @@ impl Shared {
             log::warn!("skipped, another clip takes its place: {error}");
         }
         let (count, all, allowed) = (bad.len(), self.set.items.len(), self.config.max_bad);
-        // Where any are allowed, one bad file alone never stops a run that has others.
+        // One bad file alone never stops a run that has others, unless none is allowed.
         let most = if allowed > 0.0 { (allowed * all as f64).max(1.0) } else { 0.0 };
         if count as f64 > most || count == all {
             return Err(Error::TooManyBad { bad: count, all, allowed, last: error.to_string() });

@@ -1,5 +1,7 @@
 //! From a video to one training clip.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use super::crop::Filter;
 use super::error::{Error, Result};
 use super::index::Index;
 use super::items::Item;
-use super::video::{self, Frames};
+use super::video::{self, Frames, Video};
 use super::{augment, crop, mix};
 
 /// How a classifier's clips are drawn: whole frames are changed by `augment` and `jitter`, then cropped and resized, mirrored
@@ -184,7 +186,7 @@ pub(crate) fn draw(path: &Path, config: &ClipConfig, rng: &mut impl Rng) -> Resu
     draw_all(&Item::of(path), &[*config], &Index::default(), &mut Cutter::default(), rng)
 }
 
-/// Draws a clip of a video for each of `configs`, all of one decoding. A panic of the decoder is an error of the file.
+/// Draws a clip of a video for each of `configs`. A panic of the decoder is an error of the file.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
@@ -196,8 +198,19 @@ pub(crate) fn draw_all(
     rng: &mut impl Rng,
 ) -> Result<Vec<Clip>> {
     unless_panicked(item, || {
-        let taken = Taken::decode(item, configs, index, rng)?;
-        (0..configs.len()).map(|clip| taken.cut(clip, &configs[clip], cutter, rng)).collect()
+        let mut source = video::open_known(item, index)?;
+        video::reading(&mut *source, |source| {
+            let clips = all_ranks(source, item, configs, rng)?;
+            let frame = source.size().map_or(0, |(width, height)| 3 * width * height);
+            let mut drawn = Vec::with_capacity(configs.len());
+            for group in groups(&clips, LARGEST_GROUP / frame.max(1)) {
+                let taken = Taken::read(source, item, &clips[group.clone()])?;
+                for (clip, config) in configs[group].iter().enumerate() {
+                    drawn.push(taken.cut(clip, config, cutter, rng)?);
+                }
+            }
+            Ok(drawn)
+        })
     })
 }
 
@@ -224,6 +237,37 @@ fn unless_panicked<T>(item: &Item, draw: impl FnOnce() -> Result<T>) -> Result<T
     drawn.unwrap_or_else(|_| Err(Error::video(&item.path, "the decoder panicked")))
 }
 
+/// Bytes of the frames that are decoded at once for several clips of a video; those of one clip may be more.
+const LARGEST_GROUP: usize = 256 << 20;
+
+/// The ranks of each clip's frames within the item's part.
+fn all_ranks(source: &dyn Video, item: &Item, configs: &[ClipConfig], rng: &mut impl Rng) -> Result<Vec<Vec<usize>>> {
+    let Item { path, part, .. } = item;
+    match part.len_of(source.len()) {
+        0 => Err(Error::Part { path: path.clone(), frames: source.len(), start: part.start }),
+        len => Ok(configs.iter().map(|config| ranks(len, config, rng)).collect()),
+    }
+}
+
+/// Clips that follow each other and have at most so many frames together, those that they share counted once.
+fn groups(clips: &[Vec<usize>], most: usize) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut frames = BTreeSet::new();
+    for (index, clip) in clips.iter().enumerate() {
+        let more: BTreeSet<usize> = clip.iter().copied().filter(|rank| !frames.contains(rank)).collect();
+        match groups.last_mut().filter(|_| frames.len() + more.len() <= most) {
+            Some(group) => group.end = index + 1,
+            None => {
+                groups.push(index..index + 1);
+                frames = clip.iter().copied().collect();
+                continue;
+            }
+        }
+        frames.extend(more);
+    }
+    groups
+}
+
 /// The frames that clips of one video take.
 pub(super) struct Taken<'a> {
     path: &'a Path,
@@ -235,22 +279,22 @@ pub(super) struct Taken<'a> {
 impl<'a> Taken<'a> {
     /// Decodes what the clips need. A frame that they share, or that a short video repeats, is decoded once.
     pub fn decode(item: &'a Item, configs: &[ClipConfig], index: &Index, rng: &mut impl Rng) -> Result<Taken<'a>> {
-        let Item { path, part, .. } = item;
-        let mut source = video::open_known(path, index)?;
-        let len = part.len_of(source.len());
-        if len == 0 {
-            let reason = format!("has {} frames, the list takes them from frame {}", source.len(), part.start);
-            return Err(Error::video(path, reason));
-        }
-        let clips: Vec<Vec<usize>> = configs.iter().map(|config| ranks(len, config, rng)).collect();
+        let mut source = video::open_known(item, index)?;
+        video::reading(&mut *source, |source| {
+            let clips = all_ranks(source, item, configs, rng)?;
+            Taken::read(source, item, &clips)
+        })
+    }
+
+    fn read(source: &mut dyn Video, item: &'a Item, clips: &[Vec<usize>]) -> Result<Taken<'a>> {
         let mut distinct = clips.concat();
         distinct.sort_unstable();
         distinct.dedup();
-        let in_file: Vec<usize> = distinct.iter().map(|rank| part.start as usize + rank).collect();
+        let in_file: Vec<usize> = distinct.iter().map(|rank| item.part.start as usize + rank).collect();
         let frames = source.frames(&in_file)?;
         let pick = |rank: &usize| distinct.partition_point(|d| d < rank);
         let picks = clips.iter().map(|ranks| ranks.iter().map(pick).collect()).collect();
-        Ok(Taken { path, frames, picks })
+        Ok(Taken { path: &item.path, frames, picks })
     }
 
     /// One of the clips.
@@ -348,6 +392,16 @@ mod tests {
         teacher_step: 2,
         repeats: 1,
     };
+
+    #[test]
+    fn clips_of_many_frames_are_decoded_in_groups() {
+        let clips = [vec![0, 1, 2], vec![0, 1, 2], vec![2, 3], vec![9, 8, 7, 6, 5], vec![9], vec![1, 1, 1]];
+        let all = groups(&clips, 100);
+        assert!(all.len() == 1 && all[0] == (0..6), "{all:?}");
+        assert_eq!(groups(&clips, 4), [0..3, 3..4, 4..6]);
+        assert_eq!(groups(&clips, 0), [0..1, 1..2, 2..3, 3..4, 4..5, 5..6]);
+        assert!(groups(&[], 4).is_empty());
+    }
 
     /// What the official programs draw, of as many frames.
     #[test]

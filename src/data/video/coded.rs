@@ -5,9 +5,12 @@ use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use fast_image_resize::Resizer;
+
 use super::rgb::{Colour, Planes, to_rgb, turned};
-use super::track::{Codec, Parsed, Track, read_at};
-use super::{Facts, Frames, Reader, Video, h264, vp9};
+use super::track::{Codec, Description, FaultKind, Parsed, Track, read_at};
+use super::{Facts, Frames, Reader, Video, h264, is_installed, vp9};
+use crate::data::crop::{Region, resize};
 use crate::data::error::{Error, Result};
 
 /// A file, and where its frames are.
@@ -15,17 +18,25 @@ pub(super) struct Source {
     path: PathBuf,
     file: File,
     pub track: Track,
+    /// The description of the samples that are decoded.
+    pub description: usize,
 }
 
 impl Source {
     /// A file whose container `parse` reads.
     pub fn open(path: &Path, parse: impl FnOnce(&mut File) -> Parsed<Track>) -> Result<Source> {
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let track = parse(&mut file).map_err(|fault| match fault.unsupported {
-            true => Error::Unsupported { path: path.to_owned(), reason: fault.reason },
-            false => Error::video(path, fault.reason),
+        let track = parse(&mut file).map_err(|fault| match fault.kind {
+            FaultKind::Unsupported => Error::Unsupported { path: path.to_owned(), reason: fault.reason },
+            FaultKind::Damage => Error::video(path, fault.reason),
+            FaultKind::Io(kind) => Error::io(path, std::io::Error::new(kind, fault.reason)),
         })?;
-        Ok(Source { path: path.to_owned(), file, track })
+        Ok(Source { path: path.to_owned(), file, track, description: 0 })
+    }
+
+    /// The description in use.
+    pub fn described(&self) -> &Description {
+        &self.track.descriptions[self.description]
     }
 
     pub fn broken(&self, reason: impl Into<String>) -> Error {
@@ -40,23 +51,30 @@ impl Source {
     pub fn read(&mut self, index: usize, data: &mut Vec<u8>) -> Result<()> {
         let sample = self.track.samples[index];
         data.resize(sample.size, 0);
-        let read = read_at(&mut self.file, sample.offset as u64, data);
-        read.map_err(|e| self.broken(format!("frame {index}: {e}")))
+        read_at(&mut self.file, sample.offset as u64, data).map_err(|fault| match fault.kind {
+            FaultKind::Io(kind) => Error::io(&self.path, std::io::Error::new(kind, fault.reason)),
+            _ => self.broken(format!("frame {index}: {fault}")),
+        })
     }
 }
 
 /// A video of coded frames.
 pub(super) struct Coded {
     source: Source,
-    colour: Colour,
+    /// Of each description.
+    colours: Vec<Colour>,
     /// Sample of each rank.
     by_rank: Vec<usize>,
+    /// Width and height of the first frame as it is shown, and whether decoding it told them.
+    size: (usize, usize),
+    is_seen: bool,
+    /// Samples of which it is known whether decoding can start there, whatever the container says.
+    entries: HashMap<usize, bool>,
 }
 
 /// A decoded frame.
 struct Picture {
-    width: usize,
-    height: usize,
+    size: (usize, usize),
     rgb: Vec<u8>,
 }
 
@@ -67,45 +85,147 @@ impl Coded {
         let mut by_rank: Vec<usize> = (0..samples.len()).collect();
         by_rank.retain(|&s| samples[s].shown);
         by_rank.sort_by_key(|&s| samples[s].time);
-        let colour = match source.track.codec {
-            Codec::H264 => h264::check(&source)?,
-            Codec::Vp9 => vp9::check(&mut source)?,
+        let (mut colours, mut size) = (Vec::new(), None);
+        for description in 0..source.track.descriptions.len() {
+            let first = source.track.samples.iter().position(|sample| usize::from(sample.description) == description);
+            // One that no sample is coded by.
+            let Some(first) = first else {
+                colours.push(Colour::default());
+                continue;
+            };
+            source.description = description;
+            let (colour, own) = match source.track.codec {
+                Codec::H264 => h264::check(&source)?,
+                Codec::Vp9 => vp9::check(&mut source)?,
+            };
+            colours.push(colour);
+            size = if first == 0 { Some(own) } else { size };
+        }
+        let (width, height) = size.unwrap_or_default();
+        let size = if source.track.turns % 2 == 1 { (height, width) } else { (width, height) };
+        let mut coded = Coded { source, colours, by_rank, size, is_seen: false, entries: HashMap::new() };
+        // Frames that are shown before the first one that is coded need one that is not there.
+        let samples = &coded.source.track.samples;
+        let leads = samples.iter().any(|sample| sample.shown && sample.time < samples[0].time);
+        if leads || !coded.is_entry(0)? {
+            return Err(coded.source.unsupported("the video starts within a group of pictures"));
+        }
+        Ok(coded)
+    }
+
+    /// Whether decoding can start at a sample, by its content.
+    fn is_entry(&mut self, sample: usize) -> Result<bool> {
+        if let Some(known) = self.entries.get(&sample) {
+            return Ok(*known);
+        }
+        let mut data = Vec::new();
+        self.source.read(sample, &mut data)?;
+        self.source.description = usize::from(self.source.track.samples[sample].description);
+        let entry = match self.source.track.codec {
+            Codec::H264 => h264::is_entry(&self.source, &data)?,
+            Codec::Vp9 => vp9::header(&data).is_some_and(|header| header.key_frame),
         };
-        Ok(Coded { source, colour, by_rank })
+        self.entries.insert(sample, entry);
+        Ok(entry)
     }
 
     /// The sample at which decoding must start for a sample: the last one that allows it and is shown no later.
-    fn start_of(&self, sample: usize) -> usize {
-        let samples = &self.source.track.samples;
-        let starts = (0..=sample).rev().find(|&s| samples[s].sync && samples[s].time <= samples[sample].time);
-        starts.unwrap_or(0)
+    fn start_of(&mut self, sample: usize) -> Result<usize> {
+        for start in (0..=sample).rev() {
+            let samples = &self.source.track.samples;
+            if samples[start].sync && samples[start].time <= samples[sample].time && self.is_entry(start)? {
+                return Ok(start);
+            }
+        }
+        Ok(0)
     }
 
     /// Splits sorted samples into runs that are decoded in one go: a run ends where all further samples start behind
-    /// it. (In an open GOP, frames that follow a key frame may still start before it.)
-    fn runs(&self, mut pending: &[usize]) -> Vec<(RangeInclusive<usize>, Vec<usize>)> {
+    /// it. (In an open GOP, frames that follow a key frame may still start before it.) What is coded by another
+    /// description is a run of its own.
+    fn runs(&mut self, mut pending: &[usize]) -> Result<Vec<(RangeInclusive<usize>, Vec<usize>)>> {
         let mut runs = Vec::new();
         while let Some(&first) = pending.first() {
-            let starts: Vec<usize> = pending.iter().map(|&s| self.start_of(s)).collect();
+            let starts = pending.iter().map(|&s| self.start_of(s)).collect::<Result<Vec<usize>>>()?;
             // From the back: the earliest start of what remains.
             let mut earliest = starts.clone();
             for i in (1..earliest.len()).rev() {
                 earliest[i - 1] = earliest[i - 1].min(earliest[i]);
             }
-            let apart = |&i: &usize| earliest[i] > pending[i - 1];
+            let description = |s: usize| self.source.track.samples[s].description;
+            let apart =
+                |&i: &usize| earliest[i] > pending[i - 1] || description(pending[i]) != description(pending[i - 1]);
             let (run, rest) = pending.split_at((1..pending.len()).find(apart).unwrap_or(pending.len()));
             let start = starts[..run.len()].iter().copied().min().unwrap_or(first);
             let last = run.last().copied().unwrap_or(first);
+            if (start..last).any(|s| description(s) != description(last)) {
+                return Err(self
+                    .source
+                    .unsupported("frames that need others of another description are not supported"));
+            }
             runs.push((start..=last, run.to_vec()));
             pending = rest;
         }
-        runs
+        Ok(runs)
+    }
+
+    /// The pictures of sorted samples.
+    fn decode(&mut self, samples: &[usize]) -> Result<HashMap<usize, Picture>> {
+        let mut decoded = HashMap::new();
+        let turns = self.source.track.turns;
+        for (range, run) in self.runs(samples)? {
+            self.source.description = usize::from(self.source.track.samples[*range.start()].description);
+            let colour = self.colours[self.source.description];
+            let mut take = |sample: usize, planes: Planes<'_>| {
+                if run.binary_search(&sample).is_ok() {
+                    let (rgb, width, height) = turned(to_rgb(&planes, colour), planes.width, planes.height, turns);
+                    decoded.insert(sample, Picture { size: (width, height), rgb });
+                }
+            };
+            match self.source.track.codec {
+                Codec::H264 => h264::decode(&mut self.source, range, &run, &mut take)?,
+                Codec::Vp9 => vp9::decode(&mut self.source, range, &mut take)?,
+            }
+        }
+        match samples.iter().find(|sample| !decoded.contains_key(sample)) {
+            Some(sample) => Err(self.source.broken(format!("frame {sample} decodes to no picture"))),
+            None => Ok(decoded),
+        }
+    }
+
+    /// Gives all pictures the size of the video's first frame, as the `ffmpeg` program does, which is asked instead where it
+    /// is there.
+    fn scale(&mut self, pictures: &mut HashMap<usize, Picture>) -> Result<()> {
+        if let (Some(first), false) = (self.by_rank.first().copied(), self.is_seen)
+            && pictures.values().any(|picture| picture.size != self.size)
+        {
+            self.size = self.decode(&[first])?[&first].size;
+            self.is_seen = true;
+        }
+        let (width, height) = self.size;
+        let mut resizer = Resizer::new();
+        for picture in pictures.values_mut().filter(|picture| picture.size != (width, height)) {
+            let (w, h) = picture.size;
+            if is_installed() {
+                let reason = format!("frames change from {width}x{height} to {w}x{h} pixels");
+                return Err(self.source.unsupported(reason));
+            }
+            let (mut scaled, region) = (vec![0; 3 * width * height], Region { x: 0, y: 0, width: w, height: h });
+            resize(&mut resizer, (&picture.rgb, w, h), region, self.size, &mut scaled)
+                .map_err(|e| self.source.broken(e))?;
+            *picture = Picture { size: self.size, rgb: scaled };
+        }
+        Ok(())
     }
 }
 
 impl Video for Coded {
     fn len(&self) -> usize {
         self.by_rank.len()
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        Some(self.size)
     }
 
     fn facts(&self) -> Facts {
@@ -129,25 +249,12 @@ impl Video for Coded {
         let mut order = wanted.clone();
         order.sort_unstable();
         order.dedup();
-        let mut decoded: HashMap<usize, Picture> = HashMap::new();
-        let (colour, turns) = (self.colour, self.source.track.turns);
-        for (range, run) in self.runs(&order) {
-            let mut take = |sample: usize, planes: Planes<'_>| {
-                if run.binary_search(&sample).is_ok() {
-                    let (rgb, width, height) = turned(to_rgb(&planes, colour), planes.width, planes.height, turns);
-                    decoded.insert(sample, Picture { width, height, rgb });
-                }
-            };
-            match self.source.track.codec {
-                Codec::H264 => h264::decode(&mut self.source, range, &run, &mut take)?,
-                Codec::Vp9 => vp9::decode(&mut self.source, range, &mut take)?,
-            }
-        }
+        let mut decoded = self.decode(&order)?;
+        self.scale(&mut decoded)?;
         let mut frames = Frames { width: 0, height: 0, rgb: Vec::with_capacity(wanted.len()) };
         for (i, sample) in wanted.iter().enumerate() {
-            let picture = decoded.get_mut(sample);
-            let picture = picture.ok_or_else(|| self.source.broken(format!("frame {sample} decodes to no picture")))?;
-            frames.expect_size(&self.source.path, (picture.width, picture.height))?;
+            let Some(picture) = decoded.get_mut(sample) else { continue };
+            frames.expect_size(&self.source.path, picture.size)?;
             let again = wanted[i + 1..].contains(sample);
             frames.rgb.push(if again { picture.rgb.clone() } else { std::mem::take(&mut picture.rgb) });
         }

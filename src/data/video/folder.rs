@@ -35,7 +35,9 @@ impl Folder {
         let mut images = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|e| Error::io(path, e))?.path();
-            if is_image(&entry) {
+            // What systems keep beside a file has its name behind a point and an underline.
+            let is_hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if is_image(&entry) && !is_hidden {
                 images.push(entry);
             }
         }
@@ -57,6 +59,10 @@ impl Video for Folder {
         self.images.len()
     }
 
+    fn size(&self) -> Option<(usize, usize)> {
+        still::size(self.images.first()?).ok()
+    }
+
     fn facts(&self) -> Facts {
         Facts { container: "folder".into(), codec: "images".into(), seconds: 0.0, reader: Reader::Own, missing: 0 }
     }
@@ -71,7 +77,12 @@ impl Video for Folder {
             let size = (image.width() as usize, image.height() as usize);
             if !frames.rgb.is_empty() && (frames.width, frames.height) != size {
                 let first = (frames.width, frames.height);
-                return Err(Error::video(file, format!("is {size:?} pixels, the frames before it are {first:?}")));
+                let hint =
+                    "images of several sizes are no frames of one video; for a model of single images each is a sample";
+                return Err(Error::video(
+                    file,
+                    format!("is {size:?} pixels, the frames before it are {first:?}: {hint}"),
+                ));
             }
             (frames.width, frames.height) = size;
             frames.rgb.push(image.into_raw());

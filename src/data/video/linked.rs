@@ -12,7 +12,7 @@ use ffmpeg_next::codec::packet::{Ref as _, side_data};
 use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::ffi::{self, AV_TIME_BASE};
 use ffmpeg_next::format::context::{Input, StreamIo};
-use ffmpeg_next::format::{self, Pixel, stream::Stream};
+use ffmpeg_next::format::{self, Pixel, stream::Disposition, stream::Stream};
 use ffmpeg_next::software::scaling;
 use ffmpeg_next::{Dictionary, Packet, Rational, codec, color, decoder, frame, log, media};
 
@@ -46,7 +46,7 @@ impl Alive {
     }
 }
 
-/// An open file, and the decoder of its first video stream.
+/// An open file, and the decoder of the video stream that is shown.
 struct Opened {
     input: Input,
     stream: usize,
@@ -72,7 +72,12 @@ impl Opened {
         let io = StreamIo::from_read_seek(file).map_err(broken)?;
         let input = format::input_from_stream_with_interrupt(io, None, None, move || watched.is_lost());
         let input = input.map_err(broken)?;
-        let stream = input.streams().find(|stream| stream.parameters().medium() == media::Type::Video);
+        let has = |stream: &Stream<'_>, what: Disposition| stream.disposition().contains(what);
+        let is_video = |stream: &Stream<'_>| {
+            stream.parameters().medium() == media::Type::Video && !has(stream, Disposition::ATTACHED_PIC)
+        };
+        let default = input.streams().find(|stream| is_video(stream) && has(stream, Disposition::DEFAULT));
+        let stream = default.or_else(|| input.streams().find(is_video));
         let stream = stream.ok_or_else(|| Error::video(path, "FFmpeg's libraries find no video in it"))?;
         let (codec, unsupported) = (stream.parameters().id().name(), |reason: String| Error::Unsupported {
             path: path.to_owned(),
@@ -222,6 +227,11 @@ impl Linked {
         let mut times = Vec::new();
         let broken = |e: Trouble| Error::video(path, format!("{why}; FFmpeg's libraries, {codec}: {e}"));
         while let Some(packet) = opened.packet().map_err(broken)? {
+            // The program counts what can be decoded.
+            if times.is_empty() && !packet.is_key() {
+                let reason = format!("{why}; FFmpeg's libraries, {codec}: the video starts within a group of pictures");
+                return Err(Error::Unsupported { path: path.to_owned(), reason });
+            }
             if !is_hidden(&packet) {
                 times.push(opened.seconds(packet.pts()));
             }
@@ -272,6 +282,11 @@ impl Linked {
                 let rgb = converter.convert(&frame).map_err(broken)?;
                 let (width, height) = (frame.width() as usize, frame.height() as usize);
                 let (rgb, width, height) = turned(rgb, width, height, opened.turns);
+                if frames.width != 0 && (frames.width, frames.height) != (width, height) {
+                    let reason =
+                        format!("frames change from {}x{} to {width}x{height} pixels", frames.width, frames.height);
+                    return Err(Error::Unsupported { path: self.path.clone(), reason });
+                }
                 frames.put(&self.path, &places, (width, height), rgb)?;
             }
             at += 1;

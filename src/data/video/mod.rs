@@ -17,10 +17,12 @@ mod webm;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
 use super::index::Index;
+use super::items::Item;
 
 /// Frames of one size, RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,11 @@ pub trait Video {
         self.len() == 0
     }
 
+    /// Width and height of its frames, where they are known without decoding one.
+    fn size(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// What kind of video it is.
     fn facts(&self) -> Facts;
 
@@ -118,8 +125,61 @@ pub trait Video {
     /// The frames of these ranks, in the order given; a rank may repeat. Only what they need is decoded.
     ///
     /// # Errors
-    /// Damaged data, naming the file.
+    /// Damaged data, naming the file. Where `len` is another than before, only its frames were counted wrongly: what is asked
+    /// of them now can be had.
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames>;
+}
+
+/// Reads from a video, again if its frames turn out to be more or fewer.
+pub(super) fn reading<T>(video: &mut dyn Video, mut read: impl FnMut(&mut dyn Video) -> Result<T>) -> Result<T> {
+    loop {
+        let len = video.len();
+        match read(video) {
+            // Each way to count is tried once.
+            Err(_) if video.len() != len => {}
+            other => return other,
+        }
+    }
+}
+
+/// A video that is decoded here, and by FFmpeg where that gives up.
+struct Tried {
+    path: PathBuf,
+    video: Box<dyn Video>,
+    is_own: bool,
+}
+
+impl Video for Tried {
+    fn len(&self) -> usize {
+        self.video.len()
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        self.video.size()
+    }
+
+    fn facts(&self) -> Facts {
+        self.video.facts()
+    }
+
+    fn known(&self) -> Option<Known> {
+        self.video.known()
+    }
+
+    fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
+        if !self.is_own || ranks.iter().any(|rank| *rank >= self.video.len()) {
+            return self.video.frames(ranks);
+        }
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.video.frames(ranks)));
+        let error = match decoded.unwrap_or_else(|_| Err(Error::video(&self.path, "the decoder panicked"))) {
+            Err(error) if error.is_of_content() => error,
+            other => return other,
+        };
+        let (len, reason) = (self.len(), error.reason());
+        self.video = open_other(&self.path, &reason)?;
+        self.is_own = false;
+        if self.len() == len { self.video.frames(ranks) } else { Err(error) }
+    }
 }
 
 /// Opens a video file, or a folder whose images are its frames.
@@ -136,18 +196,27 @@ pub fn open(path: &Path) -> Result<Box<dyn Video>> {
     if start.is_empty() {
         return Err(Error::video(path, "an empty file"));
     }
-    if let Some(format) = still::format(&start) {
-        return Ok(Box::new(still::Still::open(path, format)?));
+    if start.starts_with(&[0, 5, 0x16, 7]) {
+        return Err(Error::video(
+            path,
+            "an AppleDouble file, what macOS keeps beside a file of that name, and no video",
+        ));
     }
-    let opened = match start.starts_with(&[0x1a, 0x45, 0xdf, 0xa3]) {
-        true => coded::Coded::open(path, webm::parse),
-        false => coded::Coded::open(path, mp4::parse),
+    let opened = match still::format(&start) {
+        Some(format) => still::Still::open(path, format).map(boxed),
+        None if start.starts_with(&[0x1a, 0x45, 0xdf, 0xa3]) => coded::Coded::open(path, webm::parse).map(boxed),
+        None => coded::Coded::open(path, mp4::parse).map(boxed),
     };
     match opened {
-        Ok(video) => Ok(Box::new(video)),
-        Err(Error::Unsupported { reason, .. }) => open_other(path, &reason),
+        Ok(video) => Ok(Box::new(Tried { path: path.to_owned(), video, is_own: true })),
+        // What is damaged for us may be read by FFmpeg, which conceals.
+        Err(error) if error.is_of_content() => open_other(path, &error.reason()),
         Err(error) => Err(error),
     }
+}
+
+fn boxed(video: impl Video + 'static) -> Box<dyn Video> {
+    Box::new(video)
 }
 
 /// Opens what is not decoded here, and `why`.
@@ -161,8 +230,9 @@ fn open_other(path: &Path, why: &str) -> Result<Box<dyn Video>> {
 }
 
 /// Opens a video of which an index may know something.
-pub(super) fn open_known(path: &Path, index: &Index) -> Result<Box<dyn Video>> {
-    match index.get(path)? {
+pub(super) fn open_known(item: &Item, index: &Index) -> Result<Box<dyn Video>> {
+    let path = &item.path;
+    match index.get(item)? {
         #[cfg(feature = "ffmpeg")]
         Some(known) => Ok(Box::new(linked::Linked::of(path, known))),
         #[cfg(not(feature = "ffmpeg"))]
@@ -172,5 +242,5 @@ pub(super) fn open_known(path: &Path, index: &Index) -> Result<Box<dyn Video>> {
 }
 
 pub use ffmpeg::Known;
-pub(super) use ffmpeg::local;
+pub(super) use ffmpeg::{is_installed, local, mapped, passthrough};
 pub(crate) use folder::is_image;

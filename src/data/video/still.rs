@@ -1,11 +1,14 @@
-//! Images as videos: a still one is a single frame, a gif as many as it has.
+//! Images as videos: a still one is a single frame, an animated gif, png or webp as many as it has.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use image::codecs::gif::GifDecoder;
-use image::{AnimationDecoder, ImageDecoder, ImageFormat};
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Limits};
 
 use super::{Facts, Frames, Reader, Video, span};
 use crate::data::error::{Error, Result};
@@ -16,9 +19,9 @@ const LARGEST_FILE: u64 = 256 << 20;
 pub(super) struct Still {
     path: PathBuf,
     format: ImageFormat,
-    /// Frames and length in seconds; one of no length is decoded when it is asked for.
-    frames: usize,
-    seconds: f64,
+    size: (usize, usize),
+    /// Frames and length in seconds; nothing of a single image.
+    animated: Option<(usize, f64)>,
 }
 
 /// What kind of image a file is by its first bytes, if it is one that is read here.
@@ -36,23 +39,68 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a still image.
+/// A decoder of an image, from memory, as decoders of files would all be compiled again in this crate.
+fn decoder(bytes: &[u8]) -> ImageResult<impl ImageDecoder + '_> {
+    ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()
+}
+
+/// Reads a still image, turned upright as its orientation (EXIF) says.
 pub(super) fn read(path: &Path) -> Result<image::RgbImage> {
-    // From memory, as decoders of files would all be compiled again in this crate.
-    let image = image::load_from_memory(&bytes(path)?);
+    let bytes = bytes(path)?;
+    let image = decoder(&bytes).and_then(|mut decoder| {
+        // Damage to what is said of an image is none to the image.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut image = DynamicImage::from_decoder(decoder)?;
+        image.apply_orientation(orientation);
+        Ok(image)
+    });
     Ok(image.map_err(|e| Error::video(path, e.to_string()))?.to_rgb8())
 }
 
-/// Walks through a gif's frames until `visit` has seen enough.
-fn walk(path: &Path, mut visit: impl FnMut(usize, image::Frame) -> bool) -> Result<()> {
-    let broken = |e: image::ImageError| Error::video(path, format!("gif: {e}"));
-    let mut decoder = GifDecoder::new(Cursor::new(bytes(path)?)).map_err(broken)?;
-    // Not over 512 MiB.
-    decoder.set_limits(image::Limits::default()).map_err(broken)?;
-    for (index, frame) in decoder.into_frames().enumerate() {
+/// Width and height of a still image as `read` gives it.
+pub(super) fn size(path: &Path) -> Result<(usize, usize)> {
+    let bytes = bytes(path)?;
+    let mut decoder = decoder(&bytes).map_err(|e| Error::video(path, e.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    let size = (width as usize, height as usize);
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+    Ok(if turned { (size.1, size.0) } else { size })
+}
+
+/// The frames of an animation; nothing of a single image.
+fn animation(format: ImageFormat, bytes: &[u8]) -> ImageResult<Option<image::Frames<'_>>> {
+    let bytes = Cursor::new(bytes);
+    match format {
+        ImageFormat::Gif => {
+            let mut decoder = GifDecoder::new(bytes)?;
+            // Not over 512 MiB.
+            decoder.set_limits(Limits::default())?;
+            Ok(Some(decoder.into_frames()))
+        }
+        ImageFormat::Png => {
+            let decoder = PngDecoder::with_limits(bytes, Limits::default())?;
+            if decoder.is_apng()? { Ok(Some(decoder.apng()?.into_frames())) } else { Ok(None) }
+        }
+        ImageFormat::WebP => {
+            let mut decoder = WebPDecoder::new(bytes)?;
+            decoder.set_limits(Limits::default())?;
+            Ok(decoder.has_animation().then(|| decoder.into_frames()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Walks through an animation's frames until `visit` has seen enough; whether it is one.
+fn walk(path: &Path, format: ImageFormat, mut visit: impl FnMut(usize, image::Frame) -> bool) -> Result<bool> {
+    let broken = |e: ImageError| Error::video(path, format!("{}: {e}", name(format)));
+    let bytes = bytes(path)?;
+    let Some(frames) = animation(format, &bytes).map_err(broken)? else { return Ok(false) };
+    for (index, frame) in frames.enumerate() {
         let frame = match frame {
             Ok(frame) => frame,
-            // A gif that was cut shows what is there.
+            // An animation that was cut shows what is there.
             Err(_) if index > 0 => break,
             Err(error) => return Err(broken(error)),
         };
@@ -60,36 +108,47 @@ fn walk(path: &Path, mut visit: impl FnMut(usize, image::Frame) -> bool) -> Resu
             break;
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+fn name(format: ImageFormat) -> String {
+    format!("{format:?}").to_lowercase()
 }
 
 impl Still {
     pub fn open(path: &Path, format: ImageFormat) -> Result<Self> {
-        let (mut frames, mut seconds) = (1, 0.0);
-        if format == ImageFormat::Gif {
-            walk(path, |index, frame| {
-                let (milliseconds, of) = frame.delay().numer_denom_ms();
-                seconds += f64::from(milliseconds) / f64::from(of.max(1)) / 1000.0;
-                frames = index + 1;
-                true
-            })?;
+        let (mut frames, mut seconds, mut size) = (0, 0.0, (0, 0));
+        let is_animated = walk(path, format, |index, frame| {
+            let (milliseconds, of) = frame.delay().numer_denom_ms();
+            seconds += f64::from(milliseconds) / f64::from(of.max(1)) / 1000.0;
+            size = (frame.buffer().width() as usize, frame.buffer().height() as usize);
+            frames = index + 1;
+            true
+        })?;
+        if is_animated && frames == 0 {
+            return Err(Error::video(path, format!("{}: an animation without frames", name(format))));
         }
-        Ok(Still { path: path.to_owned(), format, frames, seconds })
+        let size = if is_animated { size } else { self::size(path)? };
+        Ok(Still { path: path.to_owned(), format, size, animated: is_animated.then_some((frames, seconds)) })
     }
 }
 
 impl Video for Still {
     fn len(&self) -> usize {
-        self.frames
+        self.animated.map_or(1, |(frames, _)| frames)
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        Some(self.size)
     }
 
     fn facts(&self) -> Facts {
-        let name = format!("{:?}", self.format).to_lowercase();
-        Facts { container: name.clone(), codec: name, seconds: self.seconds, reader: Reader::Own, missing: 0 }
+        let (name, seconds) = (name(self.format), self.animated.map_or(0.0, |(_, seconds)| seconds));
+        Facts { container: name.clone(), codec: name, seconds, reader: Reader::Own, missing: 0 }
     }
 
     fn frames(&mut self, ranks: &[usize]) -> Result<Frames> {
-        let span = span(ranks, self.frames, |reason| Error::video(&self.path, reason))?;
+        let span = span(ranks, self.len(), |reason| Error::video(&self.path, reason))?;
         let Some((_, last)) = span else { return Ok(Frames::none()) };
         let mut frames = Frames { width: 0, height: 0, rgb: vec![Vec::new(); ranks.len()] };
         let mut take = |index: usize, rgb: image::RgbImage| {
@@ -97,15 +156,16 @@ impl Video for Still {
             let wanted = ranks.iter().zip(&mut frames.rgb).filter(|(rank, _)| **rank == index);
             wanted.for_each(|(_, slot)| slot.clone_from(rgb.as_raw()));
         };
-        match self.format {
-            ImageFormat::Gif => walk(&self.path, |index, frame| {
-                if ranks.contains(&index) {
-                    take(index, image::DynamicImage::from(frame.into_buffer()).to_rgb8());
-                }
-                index < last
-            })?,
-            _ => take(0, read(&self.path)?),
+        if self.animated.is_none() {
+            take(0, read(&self.path)?);
+            return Ok(frames);
         }
+        walk(&self.path, self.format, |index, frame| {
+            if ranks.contains(&index) {
+                take(index, DynamicImage::from(frame.into_buffer()).to_rgb8());
+            }
+            index < last
+        })?;
         Ok(frames)
     }
 }

@@ -64,8 +64,8 @@ fn full_range(data: &[u8], profile: u32) -> bool {
 /// Matrices of VP9's colour spaces, in the numbers of H.264.
 const MATRICES: [u8; 8] = [2, 6, 1, 6, 7, 9, 2, 0];
 
-/// Refuses what cannot be decoded here; gives the stream's colours.
-pub(super) fn check(source: &mut Source) -> Result<Colour> {
+/// Refuses what cannot be decoded here; gives the stream's colours, and the width and height of its first frame.
+pub(super) fn check(source: &mut Source) -> Result<(Colour, (usize, usize))> {
     let Some(first) = source.track.samples.iter().position(|s| s.sync) else {
         return Err(source.broken("VP9 without a key frame"));
     };
@@ -79,7 +79,8 @@ pub(super) fn check(source: &mut Source) -> Result<Colour> {
         return Err(source.unsupported(format!("VP9 of profile {} is not supported, only 4:2:0 is", header.profile)));
     }
     let matrix = MATRICES[header.color_space as usize & 7];
-    Ok(Colour { matrix, full_range: full_range(&data, header.profile) }.or(source.track.colour))
+    let colour = Colour { matrix, full_range: full_range(&data, header.profile) }.or(source.described().colour);
+    Ok((colour, (header.width as usize, header.height as usize)))
 }
 
 /// Decodes the samples of `range` and hands over every picture that is shown.

@@ -1,7 +1,7 @@
 //! The sample index of a webm or mkv, by `matroska-demuxer`: its blocks are walked through once, their data is left in
 //! the file.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use matroska_demuxer::{DemuxError, Frame, MatrixCoefficients, MatroskaFile, Range, TrackEntry, TrackType, Video};
 
 use super::rgb::Colour;
-use super::track::{Codec, Fault, Parsed, Sample, Track};
+use super::track::{Codec, Description, Fault, FaultKind, Parsed, Sample, Track};
 use super::vp9;
 
 /// Files up to this size are read at once, which is faster than in bits.
@@ -20,38 +20,65 @@ trait Bytes: Read + Seek {}
 
 impl<T: Read + Seek> Bytes for T {}
 
-/// A reader that tells where it stands.
+/// Something that was read in one go: where, how many bytes, and the first of them.
+#[derive(Clone, Copy)]
+struct Taken {
+    at: u64,
+    len: usize,
+    first: [u8; 8],
+}
+
+impl Taken {
+    fn new(at: u64, bytes: &[u8]) -> Taken {
+        let mut first = [0; 8];
+        let count = bytes.len().min(8);
+        first[..count].copy_from_slice(&bytes[..count]);
+        Taken { at, len: bytes.len(), first }
+    }
+}
+
+/// A reader that tells what was read where. (Behind a block's data there may be more of its group, so where the reader
+/// stands does not tell where the data is.)
 struct Placed<'a> {
     inner: Box<dyn Bytes + 'a>,
-    at: Rc<Cell<u64>>,
+    at: u64,
+    taken: Rc<RefCell<Vec<Taken>>>,
 }
 
 impl Read for Placed<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(bytes)?;
-        self.at.set(self.at.get() + count as u64);
+        self.at += count as u64;
         Ok(count)
+    }
+
+    fn read_exact(&mut self, bytes: &mut [u8]) -> std::io::Result<()> {
+        self.inner.read_exact(bytes)?;
+        self.taken.borrow_mut().push(Taken::new(self.at, bytes));
+        self.at += bytes.len() as u64;
+        Ok(())
     }
 }
 
 impl Seek for Placed<'_> {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        let at = self.inner.seek(to)?;
-        self.at.set(at);
-        Ok(at)
+        self.at = self.inner.seek(to)?;
+        Ok(self.at)
     }
 }
 
-/// Finds the first video track of a webm or mkv.
+/// Finds the video track of a webm or mkv: the first that is enabled and default, else the first.
 pub(super) fn parse(file: &mut File) -> Parsed<Track> {
-    let len = file.metadata().map_err(|e| e.to_string())?.len();
+    let len = file.metadata()?.len();
     if len > AT_ONCE {
         return walk(Box::new(BufReader::new(file)), len);
     }
     let mut bytes = Vec::with_capacity(len as usize);
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(|e| e.to_string())?;
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes))?;
     match walk(Box::new(Cursor::new(&bytes)), len) {
-        Err(fault) if !fault.unsupported && hide_seek_head(&mut bytes) => walk(Box::new(Cursor::new(&bytes)), len),
+        Err(fault) if fault.kind == FaultKind::Damage && hide_seek_head(&mut bytes) => {
+            walk(Box::new(Cursor::new(&bytes)), len)
+        }
         other => other,
     }
 }
@@ -83,30 +110,36 @@ fn fault(error: DemuxError) -> Fault {
 }
 
 fn walk(reader: Box<dyn Bytes + '_>, len: u64) -> Parsed<Track> {
-    let at = Rc::new(Cell::new(0));
-    let mut file = MatroskaFile::open(Placed { inner: reader, at: Rc::clone(&at) }).map_err(fault)?;
-    let tracks = file.tracks().iter();
-    let Some(entry) = tracks.into_iter().find(|t| t.track_type() == TrackType::Video) else {
-        return Err("no video track in this webm".into());
-    };
+    let taken = Rc::new(RefCell::new(Vec::new()));
+    let mut file = MatroskaFile::open(Placed { inner: reader, at: 0, taken: Rc::clone(&taken) }).map_err(fault)?;
+    let tracks: Vec<&TrackEntry> = file.tracks().iter().filter(|t| t.track_type() == TrackType::Video).collect();
+    let shown = |track: &&&TrackEntry| track.flag_enabled() && track.flag_default();
+    let shown = tracks.iter().find(shown).or_else(|| tracks.iter().find(|track| track.flag_enabled()));
+    let entry = *shown.or(tracks.first()).ok_or("no video track in this webm")?;
     let (codec, config) = codec(entry)?;
     let (number, colour) = (entry.track_number().get(), entry.video().and_then(colour));
     let container = if file.ebml_header().doc_type() == "webm" { "webm" } else { "mkv" };
     let timescale = 1e9 / file.info().timestamp_scale().get() as f64;
     let (mut samples, mut frame, mut missing) = (Vec::new(), Frame::default(), 0);
     loop {
+        taken.borrow_mut().clear();
         match file.next_frame(&mut frame) {
             Ok(true) if frame.track != number => {}
             Ok(true) => {
-                let offset = at.get().saturating_sub(frame.data.len() as u64);
+                // Of reads of the same bytes, any will do.
+                let data = Taken::new(0, &frame.data);
+                let is_data = |read: &&Taken| (read.len, read.first) == (data.len, data.first);
+                let Some(read) = taken.borrow().iter().rfind(is_data).copied() else {
+                    return Err(Fault::unsupported("mkv whose blocks are not read in one piece is not supported"));
+                };
                 let (sync, shown) = kind(codec, &frame);
-                let (offset, time) = (offset as usize, frame.timestamp as i64);
                 samples.push(Sample {
-                    offset,
+                    offset: read.at as usize,
                     size: frame.data.len(),
-                    time,
+                    time: frame.timestamp as i64,
                     sync,
                     shown: shown && !frame.is_invisible,
+                    description: 0,
                 });
             }
             Ok(false) => break,
@@ -125,7 +158,8 @@ fn walk(reader: Box<dyn Bytes + '_>, len: u64) -> Parsed<Track> {
     if samples.is_empty() {
         return Err("the video track has no frames".into());
     }
-    Ok(Track { container, codec, config, samples, turns: 0, colour, timescale, missing })
+    let descriptions = vec![Description { config, colour }];
+    Ok(Track { container, codec, descriptions, samples, turns: 0, timescale, missing })
 }
 
 /// The codec and its configuration, or an error that names it.

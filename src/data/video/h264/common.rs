@@ -71,7 +71,7 @@ pub(super) fn decode(
     take: &mut dyn FnMut(usize, Planes<'_>),
 ) -> Result<bool> {
     let needs = Needs::new(source, *range.start(), wanted)?;
-    let known = source.track.config.clone();
+    let known = source.described().config.clone();
     let Some(known) = parameter_sets(&known) else { return Ok(false) };
     let mut decoder = Decoder::new();
     let (mut data, mut stream) = (Vec::new(), Vec::new());

@@ -16,11 +16,11 @@ use crate::data::error::Result;
 const LARGEST_PICTURE: usize = 139_264;
 
 fn config(source: &Source) -> Result<AvccConfig<'_>> {
-    parse_avcc_config(&source.track.config).map_err(|e| source.broken(format!("broken H.264 configuration: {e}")))
+    parse_avcc_config(&source.described().config).map_err(|e| source.broken(format!("broken H.264 configuration: {e}")))
 }
 
-/// Refuses what cannot be decoded here; gives the stream's colours.
-pub(super) fn check(source: &Source) -> Result<Colour> {
+/// Refuses what cannot be decoded here; gives the stream's colours, and the width and height of its frames.
+pub(super) fn check(source: &Source) -> Result<(Colour, (usize, usize))> {
     let config = config(source)?;
     let sps = config.sps_nals.iter().find(|n| n.nal_unit_type == NalUnitType::Sps);
     let sps = sps.and_then(|n| parse_sps(&n.rbsp).ok());
@@ -35,11 +35,64 @@ pub(super) fn check(source: &Source) -> Result<Colour> {
             return Err(source.unsupported(format!("H.264 of profile {} ({kind}) is not supported", sps.profile_idc)));
         }
     }
+    let size = sps.as_ref().map_or((0, 0), |sps| (sps.width() as usize, sps.height() as usize));
     let own = sps.map_or(Colour::default(), |sps| Colour {
         matrix: sps.matrix_coefficients,
         full_range: sps.video_full_range_flag,
     });
-    Ok(own.or(source.track.colour))
+    Ok((own.or(source.described().colour), size))
+}
+
+/// Whether decoding can start at a sample: an IDR picture, one that says that all is right from it on, or one of I slices.
+pub(super) fn is_entry(source: &Source, data: &[u8]) -> Result<bool> {
+    let mut intra = None;
+    for unit in units(data, config(source)?.length_size) {
+        match unit[0] & 31 {
+            5 => return Ok(true),
+            6 if recovers_at_once(&unit[1..]) => return Ok(true),
+            1 | 2 => intra = intra.or_else(|| slice_is_intra(&unit[1..])),
+            _ => {}
+        }
+    }
+    Ok(intra == Some(true))
+}
+
+/// Whether supplemental information has a recovery point of 0 frames.
+fn recovers_at_once(mut messages: &[u8]) -> bool {
+    // A type and a size, each a sum that goes on after 255, then so many bytes.
+    fn sum(bytes: &mut &[u8]) -> Option<usize> {
+        let mut sum = 0;
+        loop {
+            let (first, rest) = bytes.split_first()?;
+            *bytes = rest;
+            sum += usize::from(*first);
+            if *first != 255 {
+                return Some(sum);
+            }
+        }
+    }
+    while messages.len() > 2 {
+        let (Some(kind), Some(size)) = (sum(&mut messages), sum(&mut messages)) else { return false };
+        // 0 is a single one bit.
+        if kind == 6 {
+            return messages.first().is_some_and(|byte| byte >> 7 == 1);
+        }
+        messages = messages.get(size..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether a slice, by its header, is of I or SI macroblocks alone.
+fn slice_is_intra(header: &[u8]) -> Option<bool> {
+    let mut bits = header.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+    // Numbers have as many bits behind the first one bit as zeros before it.
+    let mut number = || {
+        let zeros = bits.by_ref().take_while(|bit| *bit == 0).count();
+        let rest = (zeros < 32).then(|| bits.by_ref().take(zeros).fold(1u64, |n, bit| n << 1 | u64::from(bit)))?;
+        Some(rest - 1)
+    };
+    let _first_macroblock = number()?;
+    Some(matches!(number()? % 5, 2 | 4))
 }
 
 /// Decodes the samples of `range` that `wanted` (sorted) needs and hands over every picture that results; one may come

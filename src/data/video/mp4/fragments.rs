@@ -1,11 +1,14 @@
 //! The frames of a fragmented mp4: runs (`trun`) of track fragments (`traf`) of fragments (`moof`).
 
 use super::super::track::{Parsed, Sample};
+use super::tables::described;
 use super::{be32, be64, boxes, child, need};
 
 /// What a run takes where it does not say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
 struct Defaults {
+    /// Number of the sample description, from 1.
+    description: usize,
     duration: usize,
     size: usize,
     flags: usize,
@@ -49,7 +52,9 @@ pub(super) fn append(
     let mut extends = Defaults::default();
     for (kind, trex) in boxes(mvex)? {
         if &kind == b"trex" && be32(trex, 4)? == id {
-            extends = Defaults { duration: be32(trex, 12)?, size: be32(trex, 16)?, flags: be32(trex, 20)? };
+            let number = |at: usize| be32(trex, at);
+            extends =
+                Defaults { description: number(8)?, duration: number(12)?, size: number(16)?, flags: number(20)? };
         }
     }
     let (mut time, mut missing) = (0i64, 0);
@@ -99,11 +104,11 @@ impl Run {
             f if f & 0x2_0000 != 0 => moof_at,
             _ => end,
         };
-        fields.next_if(flags & 0x2 != 0, 0)?;
+        let description = fields.next_if(flags & 0x2 != 0, extends.description)?;
         let duration = fields.next_if(flags & 0x8 != 0, extends.duration)?;
         let size = fields.next_if(flags & 0x10 != 0, extends.size)?;
         let flags = fields.next_if(flags & 0x20 != 0, extends.flags)?;
-        Ok(Run { wanted, defaults: Defaults { duration, size, flags }, base, at: base })
+        Ok(Run { wanted, defaults: Defaults { description, duration, size, flags }, base, at: base })
     }
 
     fn read(&mut self, trun: &[u8], file_len: usize, time: &mut i64, samples: &mut Vec<Sample>) -> Parsed<usize> {
@@ -132,7 +137,8 @@ impl Run {
             }
             if self.wanted {
                 let (offset, shown) = (self.at, time.saturating_add(i64::from(shift)));
-                samples.push(Sample { offset, size, time: shown, sync: flags & NOT_SYNC == 0, shown: true });
+                let (sync, description) = (flags & NOT_SYNC == 0, described(self.defaults.description));
+                samples.push(Sample { offset, size, time: shown, sync, shown: true, description });
                 *time = time.saturating_add(duration as i64);
             }
             self.at = end;

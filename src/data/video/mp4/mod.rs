@@ -10,7 +10,7 @@ mod tables;
 use std::fs::File;
 
 use super::rgb::{Colour, quarter_turns};
-use super::track::{Codec, Fault, Parsed, Track, read_at};
+use super::track::{Codec, Description, Fault, Parsed, Sample, Track, read_at};
 
 /// A real index is far smaller (an hour at 60 frames a second takes some 3 MB).
 const LARGEST_INDEX: u64 = 256 << 20;
@@ -126,35 +126,46 @@ fn index(file: &mut File, len: u64) -> Parsed<Index> {
     Ok(Index { moov: moov.ok_or("broken or truncated mp4: no moov box")?, moofs })
 }
 
-/// Finds the first video track of an mp4 or mov.
+/// Finds the video track of an mp4 or mov: the first that is enabled, else the first. Pictures of chapters are none.
 pub(super) fn parse(file: &mut File) -> Parsed<Track> {
-    let len = file.metadata().map_err(|e| e.to_string())?.len();
+    let len = file.metadata()?.len();
     let index = index(file, len)?;
     let file_len = usize::try_from(len).unwrap_or(usize::MAX);
+    let (mut tracks, mut chapters) = (Vec::new(), Vec::new());
     for (kind, trak) in boxes(&index.moov)? {
         if &kind != b"trak" {
             continue;
         }
+        if let Some(chap) = child(trak, b"tref")?.map(|tref| child(tref, b"chap")).transpose()?.flatten() {
+            chapters.extend(chap.as_chunks::<4>().0.iter().map(|id| u32::from_be_bytes(*id) as usize));
+        }
         let mdia = need(trak, b"mdia")?;
         if need(mdia, b"hdlr")?.get(8..12) == Some(b"vide") {
-            return video_track(&index, trak, mdia, file_len);
+            let tkhd = need(trak, b"tkhd")?;
+            tracks.push((track_id(tkhd)?, be32(tkhd, 0)? & 1 != 0, trak, mdia));
         }
     }
-    Err("no video track in this mp4".into())
+    tracks.retain(|(id, ..)| !chapters.contains(id));
+    let enabled = tracks.iter().find(|(_, enabled, ..)| *enabled).or(tracks.first());
+    let (_, _, trak, mdia) = enabled.ok_or("no video track in this mp4")?;
+    video_track(&index, trak, mdia, file_len)
+}
+
+/// The number of a track, by its header.
+fn track_id(tkhd: &[u8]) -> Parsed<usize> {
+    // Versions differ in the width of two times before it.
+    be32(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 })
 }
 
 fn video_track(index: &Index, trak: &[u8], mdia: &[u8], file_len: usize) -> Parsed<Track> {
     let stbl = need(need(mdia, b"minf")?, b"stbl")?;
-    let description = description(need(stbl, b"stsd")?)?;
     let tkhd = need(trak, b"tkhd")?;
     let timescale = timescale(need(mdia, b"mdhd")?)?;
     let fragmented = child(&index.moov, b"mvex")?;
     let (mut samples, mut missing) = tables::samples(stbl, file_len, fragmented.is_some())?;
     match fragmented {
         Some(mvex) => {
-            // Versions differ in the width of two times before it.
-            let id = be32(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 })?;
-            missing += fragments::append(&index.moofs, mvex, id, file_len, &mut samples)?;
+            missing += fragments::append(&index.moofs, mvex, track_id(tkhd)?, file_len, &mut samples)?;
         }
         None => {
             let edits = tables::edits(trak, film_timescale(&index.moov)?, timescale)?;
@@ -169,9 +180,8 @@ fn video_track(index: &Index, trak: &[u8], mdia: &[u8], file_len: usize) -> Pars
         let cut = "truncated mp4: not one whole frame is left of it";
         return Err(if missing > 0 { cut } else { "the video track has no frames" }.into());
     }
-    let Description { codec, config, colour } = description;
-    let container = "mp4";
-    Ok(Track { container, codec, config, samples, turns: turns(tkhd)?, colour, timescale, missing })
+    let (codec, descriptions) = descriptions(need(stbl, b"stsd")?, &samples)?;
+    Ok(Track { container: "mp4", codec, descriptions, samples, turns: turns(tkhd)?, timescale, missing })
 }
 
 /// Units a second of an `mvhd` or `mdhd`.
@@ -196,18 +206,34 @@ fn turns(tkhd: &[u8]) -> Parsed<u8> {
     quarter_turns(matrix).ok_or_else(unknown)
 }
 
-/// What the sample description tells.
-struct Description {
-    codec: Codec,
-    config: Vec<u8>,
-    colour: Option<Colour>,
+/// The codec, and the descriptions that samples are coded by.
+fn descriptions(stsd: &[u8], samples: &[Sample]) -> Parsed<(Codec, Vec<Description>)> {
+    let entries = boxes(stsd.get(8..).unwrap_or_default())?;
+    let (mut codec, mut found): (Option<Codec>, Vec<Description>) = (None, Vec::new());
+    for (place, entry) in entries.iter().enumerate() {
+        let is_used = samples.iter().any(|sample| usize::from(sample.description) == place);
+        let (own, description) = match is_used {
+            true => description(entry.0, entry.1)?,
+            false => {
+                found.push(Description { config: Vec::new(), colour: None });
+                continue;
+            }
+        };
+        if codec.is_some_and(|codec| codec != own) {
+            return Err(Fault::unsupported("a track of several codecs is not supported"));
+        }
+        codec = Some(own);
+        found.push(description);
+    }
+    if samples.iter().any(|sample| usize::from(sample.description) >= found.len()) {
+        return Err("broken mp4: samples of a description that is not there".into());
+    }
+    Ok((codec.ok_or("broken mp4: stsd is empty")?, found))
 }
 
-/// The first sample description, or an error that names the codec.
-fn description(stsd: &[u8]) -> Parsed<Description> {
-    let entries = boxes(stsd.get(8..).unwrap_or_default())?;
-    let (kind, entry) = entries.first().ok_or("broken mp4: stsd is empty")?;
-    let codec = match kind {
+/// A sample description, or an error that names the codec.
+fn description(kind: [u8; 4], entry: &[u8]) -> Parsed<(Codec, Description)> {
+    let codec = match &kind {
         b"avc1" | b"avc3" => Codec::H264,
         b"vp09" => Codec::Vp9,
         other => {
@@ -219,7 +245,7 @@ fn description(stsd: &[u8]) -> Parsed<Description> {
     // 78 bytes of a visual sample entry come before its own boxes.
     let own = entry.get(78..).ok_or("broken mp4: short sample entry")?;
     let config = if codec == Codec::H264 { need(own, b"avcC")?.to_vec() } else { Vec::new() };
-    Ok(Description { codec, config, colour: child(own, b"colr")?.and_then(colour) })
+    Ok((codec, Description { config, colour: child(own, b"colr")?.and_then(colour) }))
 }
 
 /// The matrix and range of a `colr` box; other kinds of it hold profiles.

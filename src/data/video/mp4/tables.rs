@@ -37,14 +37,15 @@ fn places(stbl: &[u8], file_len: usize, fragmented: bool) -> Parsed<(Vec<Sample>
         Some(stco) => table(stco, "stco", 4)?.map(|row| be32(row, 0)).collect::<Parsed<_>>()?,
         None => table(need(stbl, b"co64")?, "co64", 8)?.map(|row| Ok(be64(row, 0)? as usize)).collect::<Parsed<_>>()?,
     };
-    let runs = table(need(stbl, b"stsc")?, "stsc", 12)?.map(|row| Ok((be32(row, 0)?, be32(row, 4)?)));
-    let runs: Vec<(usize, usize)> = runs.collect::<Parsed<_>>()?;
+    let runs = table(need(stbl, b"stsc")?, "stsc", 12)?.map(|row| Ok((be32(row, 0)?, be32(row, 4)?, be32(row, 8)?)));
+    let runs: Vec<(usize, usize, usize)> = runs.collect::<Parsed<_>>()?;
     // Runs that go back would make the walk over chunks quadratic.
     if runs.windows(2).any(|pair| pair[1].0 <= pair[0].0) {
         return Err("broken mp4: the runs of stsc are not in order".into());
     }
     let mut samples = Vec::with_capacity(sizes.len());
-    for (i, &(first, per_chunk)) in runs.iter().enumerate() {
+    for (i, &(first, per_chunk, description)) in runs.iter().enumerate() {
+        let description = described(description);
         let end = runs.get(i + 1).map_or(chunks.len() + 1, |next| next.0);
         for chunk in first..end.min(chunks.len() + 1) {
             let mut offset = *chunks.get(chunk.wrapping_sub(1)).ok_or("broken mp4: stsc names no chunk")?;
@@ -55,12 +56,17 @@ fn places(stbl: &[u8], file_len: usize, fragmented: bool) -> Parsed<(Vec<Sample>
                     let missing = count.saturating_sub(samples.len());
                     return Ok((samples, missing));
                 }
-                samples.push(Sample { offset, size, time: 0, sync: true, shown: true });
+                samples.push(Sample { offset, size, time: 0, sync: true, shown: true, description });
                 offset += size;
             }
         }
     }
     Ok((samples, 0))
+}
+
+/// The place of a description by its number, which counts from 1.
+pub(super) fn described(number: usize) -> u16 {
+    u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX)
 }
 
 fn times(stbl: &[u8], samples: &mut [Sample]) -> Parsed<()> {

@@ -54,7 +54,7 @@ fn lying_tables_and_boxes_are_errors() {
 fn fragments_have_the_frames_of_the_whole_file() {
     let (whole, fragmented) = (clip("high_bframes"), clip("fragmented"));
     let (a, b) = (parse_bytes(&whole).unwrap(), parse_bytes(&fragmented).unwrap());
-    assert_eq!((a.samples.len(), a.config.clone()), (b.samples.len(), b.config.clone()));
+    assert_eq!((a.samples.len(), &a.descriptions), (b.samples.len(), &b.descriptions));
     for (x, y) in a.samples.iter().zip(&b.samples) {
         assert_eq!((x.size, x.sync), (y.size, y.sync));
         assert!(whole[x.offset..][..x.size] == fragmented[y.offset..][..y.size]);
