@@ -59,10 +59,9 @@ pub(super) fn run(args: &BenchDataArgs) -> Result<(), Failure> {
     }
     let row = |name: &str, time: Duration| {
         let each = time.as_secs_f64() / clips as f64;
-        match time.is_zero() {
-            true => println!("{name:<16} nothing to do"),
-            false => println!("{name:<16} {:>8.1} clips/s a thread  {:>8.2} ms a clip", 1.0 / each, 1000.0 * each),
-        }
+        // A stage that does nothing has no rate.
+        let rate = if time.is_zero() { "-".to_owned() } else { format!("{:.1}", 1.0 / each) };
+        println!("{name:<16} {rate:>8} clips/s a thread  {:>8.2} ms a clip", 1000.0 * each);
     };
     row("decode", decode);
     row("crop and resize", crop);

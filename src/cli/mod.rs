@@ -206,8 +206,8 @@ fn adapters(args: &AdapterArgs) -> Result<(), Failure> {
             "no adapter: no driver of Vulkan, Metal, DX12 or GL was found (Mesa's lavapipe needs no GPU)".into()
         );
     }
-    for (index, line) in found.iter().enumerate() {
-        println!("{index}: {line}");
+    for (index, (name, lacks)) in found.iter().enumerate() {
+        println!("{index}: {name}\n   {lacks}");
     }
     Ok(())
 }

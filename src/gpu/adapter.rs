@@ -211,9 +211,18 @@ fn find(choice: &AdapterChoice) -> Result<Vec<wgpu::Adapter>> {
     Ok(found)
 }
 
-/// One line an adapter, in order of preference.
-pub fn list_adapters(choice: &AdapterChoice) -> Result<Vec<String>> {
-    Ok(find(choice)?.iter().map(|a| describe(&a.get_info())).collect())
+/// One line an adapter, in order of preference, and what it lacks for the faster kernels.
+pub fn list_adapters(choice: &AdapterChoice) -> Result<Vec<(String, String)>> {
+    Ok(find(choice)?.iter().map(|adapter| (describe(&adapter.get_info()), lacks(adapter))).collect())
+}
+
+fn lacks(adapter: &wgpu::Adapter) -> String {
+    let half = match matrices::offered(adapter, Operands::F16) {
+        Ok(side) => format!("--precision f16 by matrices of {side} x {side}"),
+        Err(reason) => format!("no --precision f16: it {reason}"),
+    };
+    let timed = adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+    if timed { half } else { format!("{half}; no timestamps: kernels are timed by the host's clock") }
 }
 
 impl Gpu {

@@ -1,7 +1,7 @@
 //! Describing one dispatch: an entry point, what is bound to it, its sizes and constants.
 
 use super::Caps;
-use super::recorder::{Command, Recorder};
+use super::recorder::{Command, Node, Recorder};
 use super::shader::{BindingKind, Entry, ParamKind, Shader};
 use super::tensor::Tensor;
 
@@ -17,10 +17,9 @@ pub(super) struct Dispatch {
 }
 
 impl Recorder {
-    /// The shader of the dispatch recorded last: the kernel that an operation chose.
+    /// The first shader of the node recorded last: the kernel that an operation chose.
     pub fn last_kernel(&self) -> Option<&'static str> {
-        let mut latest = self.nodes.iter().flat_map(|n| &n.commands).rev();
-        latest.find_map(|c| if let Command::Dispatch(d) = c { Some(d.shader.name) } else { None })
+        self.nodes.iter().rev().find_map(Node::kernel)
     }
 
     /// Starts a dispatch of entry point `entry` of `shaders/{shader}.wgsl`.
