@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::{Error, Result};
 use super::folder::{self, Passed, is_video};
 use super::index::Index;
-use super::items::{Item, Items};
+use super::items::{Item, Items, Part};
 use super::list;
 
 /// What `--data` turned out to be.
@@ -80,7 +80,9 @@ impl Dataset {
         } else if is_list(path)? {
             (Source::List, list::read(path, root)?)
         } else {
-            (Source::Single, ([Item::of(path)].into_iter().collect(), Vec::new()))
+            let mut items = Items::new(path.parent().unwrap_or(Path::new("")).to_owned());
+            items.push(path.file_name().map_or(path, Path::new), None, Part::WHOLE);
+            (Source::Single, (items, Vec::new()))
         };
         if passed != Passed::default() {
             log::warn!("{}: {passed}", path.display());
