@@ -52,7 +52,8 @@ pub(super) fn features(operands: Operands) -> wgpu::Features {
 pub(super) fn offered(adapter: &wgpu::Adapter, operands: Operands) -> std::result::Result<u32, String> {
     let missing = features(operands) - adapter.features();
     if !missing.is_empty() {
-        return Err(format!("lacks {missing:?}"));
+        let names: Vec<&str> = missing.iter_names().map(|(name, _)| name).collect();
+        return Err(format!("lacks {}", names.join(", ")));
     }
     let scalar = |ty| match operands {
         Operands::F16 => ty == wgpu::CooperativeScalarType::F16,
