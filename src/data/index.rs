@@ -20,10 +20,10 @@ use super::video::Known;
 struct Entry {
     path: PathBuf,
     bytes: u64,
-    /// Seconds since 1970, and nanoseconds more.
+    /// Seconds since 1970, and nanoseconds more, which earlier versions did not write.
     modified: u64,
-    #[serde(default)]
-    nanoseconds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nanoseconds: Option<u32>,
     /// First frame and frames of the part of which alone this is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     part: Option<(u32, u32)>,
@@ -67,7 +67,7 @@ impl Index {
             };
             // A file that is not there may be there later.
             let (Some(stamp), Ok(path)) = (stamp(&item.path), std::path::absolute(&item.path)) else { continue };
-            let (bytes, modified, nanoseconds) = stamp;
+            let (bytes, modified, nanoseconds) = (stamp.0, stamp.1, Some(stamp.2));
             index.add(Entry { path, bytes, modified, nanoseconds, part, unreadable, known });
         }
         index
@@ -133,9 +133,12 @@ impl Index {
         let Some(entries) = std::path::absolute(&item.path).ok().and_then(|path| self.entries.get(&path)) else {
             return Ok(None);
         };
-        let stamp = stamp(&item.path);
+        let Some((bytes, modified, nanoseconds)) = stamp(&item.path) else { return Ok(None) };
+        let is_same = |entry: &&Entry| {
+            (entry.bytes, entry.modified) == (bytes, modified) && entry.nanoseconds.is_none_or(|own| own == nanoseconds)
+        };
         let mut known = None;
-        for entry in entries.iter().filter(|entry| stamp == Some((entry.bytes, entry.modified, entry.nanoseconds))) {
+        for entry in entries.iter().filter(is_same) {
             match (&entry.unreadable, entry.part) {
                 (Some(_), Some(part)) if part != as_pair(item.part) => {}
                 (Some(reason), _) => return Err(Error::Known { reason: reason.clone() }),
@@ -180,10 +183,15 @@ mod tests {
         std::fs::write(&file, "{\"path\": 3}\n").unwrap();
         let error = Index::read(&file).unwrap_err().to_string();
         assert!(error.contains("index.jsonl, line 1"), "{error}");
-        // As earlier versions wrote it.
-        let line = format!("{{\"path\":{:?},\"bytes\":8,\"modified\":1,\"unreadable\":\"x\"}}\n", broken.path);
-        std::fs::write(&file, line).unwrap();
-        assert!(Index::read(&file).unwrap().get(&broken).unwrap().is_none());
+        // As earlier versions wrote it, in seconds alone.
+        let (bytes, modified, _) = stamp(&broken.path).unwrap();
+        for (modified, counts) in [(modified, true), (modified - 1, false)] {
+            let path = &broken.path;
+            let line =
+                format!("{{\"path\":{path:?},\"bytes\":{bytes},\"modified\":{modified},\"unreadable\":\"x\"}}\n");
+            std::fs::write(&file, line).unwrap();
+            assert_eq!(Index::read(&file).unwrap().get(&broken).is_err(), counts);
+        }
     }
 
     #[test]
