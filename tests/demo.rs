@@ -25,7 +25,7 @@ impl Reporter for Heard {
         self.steps += 1;
     }
 
-    fn saved(&mut self, _path: &Path) {}
+    fn saved(&mut self, _path: &Path, _took: Duration) {}
 
     fn note(&mut self, _text: &str) {}
 }

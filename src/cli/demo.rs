@@ -78,7 +78,7 @@ impl Reporter for Bar {
         }
     }
 
-    fn saved(&mut self, _path: &Path) {}
+    fn saved(&mut self, _path: &Path, _took: Duration) {}
 
     fn note(&mut self, text: &str) {
         if self.bar.is_hidden() {

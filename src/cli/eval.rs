@@ -71,9 +71,9 @@ fn evaluator(gpu: &Arc<Gpu>, config: &FinetuneConfig, checkpoint: &Path) -> Resu
     // A test cuts its views itself: one clip of each.
     let config = FinetuneConfig { repeats: 1, optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
     let mut evaluator = Evaluator::new(gpu, &finetune::arch(&config)?)?;
-    let tensors = weights::load(checkpoint)?;
+    let (tensors, _) = weights::open(checkpoint)?;
     let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), checkpoint)?;
-    evaluator.set_weights(&tensors)?;
+    evaluator.set_weights::<_, crate::eval::Error>(&tensors)?;
     Ok(evaluator)
 }
 

@@ -57,7 +57,7 @@ fn write(teacher: Teacher, out: &Path, vit: &Vit, patch: usize, seed: u64) -> Re
         Teacher::Image => drop(ImageTeacher::declare(&mut rec, &mut params, vit, &Grid { tubelet: 1, ..grid })),
         Teacher::Video => drop(VideoTeacher::declare(&mut rec, &mut params, vit, &grid)),
     }
-    let tensors = weights::init(&params.specs, seed);
+    let tensors = weights::drawn(&params.specs, seed);
     weights::save(out, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?;
     Ok(tensors.elements())
 }

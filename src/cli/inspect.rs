@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::Failure;
 use super::weights::config_beside;
-use crate::weights::{self, Description, Kind, Origin, Tensors, describe, stored, usual_heads};
+use crate::weights::{
+    self, Description, Kind, LazyTensor, Origin, TensorSource, Tensors, describe, stored, usual_heads,
+};
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
@@ -34,12 +36,12 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     println!("tensors    {count}, {elements} values ({:.1} million)", elements as f64 / 1e6);
     if let Some(about) = &about {
         println!("heads      {}", heads(about, &origin)?);
-        positions(&tensors);
+        positions(&tensors)?;
         uses(&tensors, about, &origin);
     }
     if args.tensors {
         for (name, tensor) in tensors.iter() {
-            println!("{name} {:?}", tensor.shape);
+            println!("{name} {:?}", tensor.shape());
         }
     }
     Ok(())
@@ -60,9 +62,9 @@ fn heads(about: &Description, origin: &Origin) -> Result<String, Failure> {
     })
 }
 
-fn positions(tensors: &Tensors) {
+fn positions(tensors: &Tensors<LazyTensor>) -> Result<(), Failure> {
     let mut any = false;
-    for (name, table) in stored::tables(tensors) {
+    for (name, table) in stored::tables(tensors)? {
         let learned = matches!(table, stored::Stored::Learned { .. });
         let what = if learned { "; training puts the fixed table in its place" } else { "; computed for any grid" };
         println!("positions  {name}: {table}{what}");
@@ -71,10 +73,11 @@ fn positions(tensors: &Tensors) {
     if !any {
         println!("positions  none stored; computed for any grid");
     }
+    Ok(())
 }
 
 /// What the file is good for, and what each use would miss.
-fn uses(tensors: &Tensors, about: &Description, origin: &Origin) {
+fn uses(tensors: &Tensors<LazyTensor>, about: &Description, origin: &Origin) {
     let encoder = missing(tensors, about);
     let line = |what: &str, missing: &[String]| {
         let more = missing.len().saturating_sub(NAMED);
@@ -106,7 +109,7 @@ fn uses(tensors: &Tensors, about: &Description, origin: &Origin) {
 }
 
 /// Tensors of the encoder that the file lacks.
-fn missing(tensors: &Tensors, about: &Description) -> Vec<String> {
+fn missing(tensors: &Tensors<LazyTensor>, about: &Description) -> Vec<String> {
     let inner = if about.kind == Kind::VideoMae { "encoder." } else { "" };
     let biases: &[&str] = if about.kind == Kind::Mae { &["attn.qkv.bias"] } else { &["attn.q_bias", "attn.v_bias"] };
     let layers = ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];

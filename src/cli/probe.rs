@@ -80,7 +80,7 @@ struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     fn open(args: &'a EncoderArgs) -> Result<Self, Failure> {
         let file = args.weights.display();
-        let tensors = weights::load(&args.weights)?;
+        let (tensors, _) = weights::open(&args.weights)?;
         let about = describe(&tensors).ok_or_else(|| format!("{file}: no model that mvd knows"))?;
         let family = match about.kind {
             Kind::Mae => {

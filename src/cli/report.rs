@@ -107,8 +107,8 @@ impl Reporter for TrainBar {
         self.bar.set_position(r.step as u64);
     }
 
-    fn saved(&mut self, path: &Path) {
-        self.line(&format!("saved {}", path.display()));
+    fn saved(&mut self, path: &Path, took: Duration) {
+        self.line(&format!("saved {} in {:.1} s", path.display(), took.as_secs_f64()));
     }
 
     fn note(&mut self, text: &str) {

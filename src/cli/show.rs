@@ -15,7 +15,7 @@ use crate::picture::Picture;
 use crate::picture::chart::{Map, draw_maps};
 use crate::train::checkpoint::{RunDir, Which};
 use crate::train::pretrain;
-use crate::weights::{self, Kind, Tensors, describe, usual_heads};
+use crate::weights::{self, Kind, LazyTensor, Tensors, describe, usual_heads};
 
 #[derive(Subcommand)]
 pub(super) enum ShowArgs {
@@ -117,7 +117,7 @@ fn show_reconstruction(args: &ReconstructionArgs) -> Result<(), Failure> {
     if args.images == 0 || stride == 0 {
         return Err(format!("--images, --stride: expected at least 1, got {} and {stride}", args.images).into());
     }
-    let (arch, tensors) = (pretrain::arch(&config)?, weights::load(checkpoint)?);
+    let (arch, tensors) = (pretrain::arch(&config)?, weights::open(checkpoint)?.0);
     let mask = config.mask.masks(&arch.grid)?;
     let gpu = args.gpu.open()?;
     let shown = Shown { images: args.images, stride, seed: args.seed };
@@ -129,7 +129,7 @@ fn show_reconstruction(args: &ReconstructionArgs) -> Result<(), Failure> {
 /// A model to look by: its shapes, its weights, and the stride of its clips.
 struct Model {
     arch: LookArch,
-    tensors: Tensors,
+    tensors: Tensors<LazyTensor>,
     stride: usize,
 }
 
@@ -146,7 +146,7 @@ impl Model {
             let value = config.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_integer);
             value.and_then(|v| usize::try_from(v).ok())
         };
-        let tensors = weights::load(&file)?;
+        let (tensors, _) = weights::open(&file)?;
         let about = describe(&tensors).ok_or_else(|| format!("{}: no model that mvd knows", file.display()))?;
         let (family, inner) = match about.kind {
             Kind::Mae => (Family::Mae, ""),

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use crate::weights::stored::{self, Stored};
-use crate::weights::{self, Description, HostTensor, Kind, Tensors, describe, hf, usual_heads};
+use crate::weights::{
+    self, Description, HostTensor, Kind, LazyTensor, TensorSource, Tensors, describe, hf, usual_heads,
+};
 
 /// Names to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,7 +75,7 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
         );
     }
     let named = |(name, tensor): (String, _)| Some((name.strip_prefix(&about.prefix)?.to_owned(), tensor));
-    let mut own: Tensors = tensors.into_iter().filter_map(named).collect();
+    let mut own: Tensors<LazyTensor> = tensors.into_iter().filter_map(named).collect();
     let given = config_beside(&origin.path)?;
     let size = input_size(args, &about, &own, &given)?;
     if about.kind == Kind::Mae {
@@ -107,9 +109,14 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
 }
 
 /// Height and width of frames: the flag, else those of MAE's stored table, else of config.json, else 224.
-fn input_size(args: &ConvertArgs, about: &Description, own: &Tensors, given: &Value) -> Result<usize, Failure> {
-    let stored = own.get("pos_embed").filter(|_| about.kind == Kind::Mae).and_then(stored::image_side);
-    let stored = stored.map(|side| side * about.patch);
+fn input_size(
+    args: &ConvertArgs,
+    about: &Description,
+    own: &Tensors<LazyTensor>,
+    given: &Value,
+) -> Result<usize, Failure> {
+    let table = own.get("pos_embed").filter(|_| about.kind == Kind::Mae).map(LazyTensor::host).transpose()?;
+    let stored = table.as_ref().and_then(stored::image_side).map(|side| side * about.patch);
     let configured = given["image_size"].as_u64().map(|n| n as usize);
     let size = args.input_size.or(stored).or(configured).unwrap_or(224);
     if size == 0 || !size.is_multiple_of(about.patch.max(1)) {
@@ -119,12 +126,12 @@ fn input_size(args: &ConvertArgs, about: &Description, own: &Tensors, given: &Va
 }
 
 /// Gives an MAE its position tables for frames of `size`: parameters to others, left out of files of ours.
-fn with_positions(own: &mut Tensors, about: &Description, size: usize, file: &Path) -> Result<(), Failure> {
+fn with_positions(own: &mut Tensors<LazyTensor>, about: &Description, size: usize, file: &Path) -> Result<(), Failure> {
     let side = size / about.patch;
     let tables = [("pos_embed", Some(about.encoder.dim)), ("decoder_pos_embed", about.decoder.map(|d| d.dim))];
     for (name, dim) in tables {
         let Some(dim) = dim else { continue };
-        let table = match own.remove(name) {
+        let table = match own.remove(name).map(|old| old.host()).transpose()? {
             None => {
                 let data = weights::position::sincos_2d(side, side, dim, true)?;
                 HostTensor { shape: vec![1, 1 + side * side, dim], data }
@@ -142,7 +149,7 @@ fn with_positions(own: &mut Tensors, about: &Description, size: usize, file: &Pa
                 })?
             }
         };
-        own.insert(name, table);
+        own.insert(name, table.into());
     }
     Ok(())
 }
@@ -150,7 +157,7 @@ fn with_positions(own: &mut Tensors, about: &Description, size: usize, file: &Pa
 fn config(
     args: &ConvertArgs,
     about: &Description,
-    own: &Tensors,
+    own: &Tensors<LazyTensor>,
     given: &Value,
     size: usize,
 ) -> Result<Value, Failure> {
@@ -167,7 +174,7 @@ fn config(
         }
     }
     let first = ["encoder.", ""].iter().find_map(|inner| own.get(&format!("{inner}blocks.0.mlp.fc1.bias")));
-    let hidden = first.map_or(4 * dim, |t| t.data.len());
+    let hidden = first.map_or(4 * dim, LazyTensor::elements);
     let mut config = json!({
         "hidden_size": dim,
         "num_hidden_layers": about.encoder.depth,

@@ -16,15 +16,15 @@ use crate::model::look::LookArch;
 use crate::picture::chart::{Map, Panel, Series, draw_maps, draw_panels};
 use crate::train::curves::Curves;
 use crate::train::pretrain;
-use crate::weights::{self, Tensors};
+use crate::weights::{self, LazyTensor, Tensors};
 
 /// Frames of a video from one of a clip's to the next.
 const STRIDE: usize = 2;
 /// Held-out clips that similarities are averaged over.
 const LOOKED_AT: usize = 16;
 
-fn load(path: &Path) -> Result<Tensors, Error> {
-    Ok(weights::load(path).map_err(eval::Error::from)?)
+fn open(path: &Path) -> Result<Tensors<LazyTensor>, Error> {
+    Ok(weights::open(path).map_err(eval::Error::from)?.0)
 }
 
 impl Demo<'_> {
@@ -38,7 +38,7 @@ impl Demo<'_> {
         let sizes = &self.plan.sizes;
         let arch = ClassifierArch::frozen(kind.family(), sizes.encoder, sizes.grid(), 20);
         let select = if kind == EncoderKind::Videomae { "encoder." } else { "" };
-        Ok(Evaluator::of_encoder(self.gpu, &arch, load(path)?, select.to_owned(), path)?)
+        Ok(Evaluator::of_encoder(self.gpu, &arch, open(path)?, select.to_owned(), path)?)
     }
 
     fn arch(&self, family: Family) -> LookArch {
@@ -124,7 +124,7 @@ impl Demo<'_> {
             let arch = pretrain::arch(&config)?;
             let mask = config.mask.masks(&arch.grid).map_err(eval::Error::from)?;
             let shown = Shown { images: 8, stride: STRIDE, seed: 0 };
-            let picture = reconstruct(self.gpu, &arch, &mask, load(path)?, &self.video(0), shown)?;
+            let picture = reconstruct(self.gpu, &arch, &mask, open(path)?, &self.video(0), shown)?;
             Ok(Figure {
                 title: format!("what the {name} teacher makes of hidden patches"),
                 text: "Rows: the frames, the half of their patches that the teacher saw, what it made of the rest."
@@ -142,7 +142,7 @@ impl Demo<'_> {
         let mut looked = vec![("image teacher", Family::Mae, image), ("video teacher", Family::VideoMae, video)];
         looked.extend(models.iter().filter_map(|m| Some((short(m), m.kind.family(), m.weights.as_ref()?))));
         let map = |(name, family, path): (&str, Family, &PathBuf)| -> Result<Map, Error> {
-            let values = similarity(self.gpu, &self.arch(family), &load(path)?, &clips)?;
+            let values = similarity(self.gpu, &self.arch(family), &open(path)?, &clips)?;
             Ok(Map { title: format!("{name}: {:.2}", off_diagonal(&values)), values })
         };
         let maps = looked.into_iter().map(map).collect::<Result<Vec<_>, Error>>()?;
@@ -165,7 +165,7 @@ impl Demo<'_> {
         let mut all = Vec::new();
         for (name, family, path) in looked {
             let Some(path) = path else { continue };
-            let shares = attention(self.gpu, &self.arch(family), &load(path)?, &clip, query)?;
+            let shares = attention(self.gpu, &self.arch(family), &open(path)?, &clip, query)?;
             all.push(Figure {
                 title: format!("where {name} looks"),
                 text:

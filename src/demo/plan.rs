@@ -276,7 +276,7 @@ impl Reporter for Watch {
         self.steps.push(Instant::now());
     }
 
-    fn saved(&mut self, _path: &Path) {}
+    fn saved(&mut self, _path: &Path, _took: Duration) {}
 
     fn note(&mut self, _text: &str) {}
 }

@@ -8,9 +8,10 @@ use crate::data::{self, ClipConfig, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::Grid;
 use crate::model::encoder::Family;
+use crate::model::load::load;
 use crate::model::look::{Look, LookArch};
 use crate::picture::{Picture, heat};
-use crate::weights::{self, Import, Tensors};
+use crate::weights::{self, Import, LazyTensor, Tensors};
 
 /// The clip in the middle of a video, bytes (T, size, size, 3).
 ///
@@ -31,11 +32,11 @@ struct Eye {
 }
 
 impl Eye {
-    fn new(gpu: &Arc<Gpu>, rec: Recorder, look: Look, tensors: &Tensors) -> Result<Eye, Error> {
+    fn new(gpu: &Arc<Gpu>, rec: Recorder, look: Look, tensors: &Tensors<LazyTensor>) -> Result<Eye, Error> {
         let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
         let rules = Import { allow_unexpected: vec!["*".to_owned()], ..Import::exact() };
         let tensors = weights::adopt(tensors.clone(), &look.params.specs, &rules, Path::new("the weights"))?;
-        engine.write_params(look.params.set, Arena::Weight, |name| tensors.get(name).map(|t| t.data.as_slice()))?;
+        load::<_, Error>(&engine, look.params.set, Arena::Weight, &tensors, "")?;
         Ok(Eye { engine, look })
     }
 
@@ -67,7 +68,7 @@ fn frame_similarity(features: &[f32], times: usize, width: usize) -> Vec<Vec<f64
 pub fn similarity(
     gpu: &Arc<Gpu>,
     arch: &LookArch,
-    tensors: &Tensors,
+    tensors: &Tensors<LazyTensor>,
     clips: &[Vec<u8>],
 ) -> Result<Vec<Vec<f64>>, Error> {
     let mut rec = Recorder::new(gpu.caps().clone());
@@ -118,7 +119,7 @@ fn shares(qkv: &[f32], tokens: usize, heads: usize, query: usize) -> Vec<f64> {
 pub fn attention(
     gpu: &Arc<Gpu>,
     arch: &LookArch,
-    tensors: &Tensors,
+    tensors: &Tensors<LazyTensor>,
     clip: &[u8],
     query: usize,
 ) -> Result<Vec<f64>, Error> {

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use crate::data::{ClipConfig, Cutter, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
-use crate::weights::{self, Import, Spec, Tensors};
+use crate::model::load::load;
+use crate::weights::{self, Import, LazyTensor, Spec, TensorSource, Tensors};
 use crate::{data, gpu};
 
 /// Why an evaluation ended.
@@ -157,7 +158,7 @@ impl Evaluator {
     pub fn of_encoder(
         gpu: &Arc<Gpu>,
         arch: &ClassifierArch,
-        tensors: Tensors,
+        tensors: Tensors<LazyTensor>,
         select: String,
         path: &Path,
     ) -> Result<Evaluator, Error> {
@@ -166,19 +167,21 @@ impl Evaluator {
         let allow_unexpected = vec!["*".to_owned()];
         let rules = Import { select, drop: head.clone(), allow_missing: head, allow_unexpected, ..Import::exact() };
         let found = weights::adopt(tensors, evaluator.specs(), &rules, path)?;
-        let mut all = weights::init(evaluator.specs(), 0);
+        let mut all = weights::drawn(evaluator.specs(), 0);
         all.extend(found);
-        evaluator.set_weights(&all)?;
+        evaluator.set_weights::<_, Error>(&all)?;
         Ok(evaluator)
     }
 
     /// Takes a model's weights, all of them.
     ///
     /// # Errors
-    /// A tensor is missing or of another size.
-    pub fn set_weights(&mut self, tensors: &Tensors) -> Result<(), Error> {
-        let find = |name: &str| tensors.get(name).map(|t| t.data.as_slice());
-        Ok(self.engine.write_params(self.forward.params.set, Arena::Weight, find)?)
+    /// A tensor is missing, of another size or cannot be read.
+    pub fn set_weights<T: TensorSource, E>(&mut self, tensors: &Tensors<T>) -> Result<(), E>
+    where
+        E: From<gpu::Error> + From<T::Error>,
+    {
+        load(&self.engine, self.forward.params.set, Arena::Weight, tensors, "")
     }
 
     /// Scores videos, of which `index` may know something; none for one that cannot be read, which is logged as a warning

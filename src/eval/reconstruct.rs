@@ -8,10 +8,11 @@ use crate::data::{self, ClipConfig, MaskConfig, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::Grid;
 use crate::model::encoder::Family;
+use crate::model::load::load;
 use crate::model::pixels::PixelArch;
 use crate::op::patch::{DEVIATION, MEAN};
 use crate::picture::{Picture, sheet};
-use crate::weights::{self, Import, Tensors};
+use crate::weights::{self, Import, LazyTensor, Tensors};
 
 /// Grey of masked patches.
 const HIDDEN: u8 = 96;
@@ -36,7 +37,7 @@ pub fn reconstruct(
     gpu: &Arc<Gpu>,
     arch: &PixelArch,
     mask: &MaskConfig,
-    tensors: Tensors,
+    tensors: Tensors<LazyTensor>,
     video: &Path,
     shown: Shown,
 ) -> Result<Picture, Error> {
@@ -53,7 +54,7 @@ pub fn reconstruct(
     let forward = arch.record_forward(&mut rec)?;
     let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     let tensors = weights::adopt(tensors, &forward.params.specs, &Import::exact(), Path::new("the checkpoint"))?;
-    engine.write_params(forward.params.set, Arena::Weight, |name| tensors.get(name).map(|t| t.data.as_slice()))?;
+    load::<_, Error>(&engine, forward.params.set, Arena::Weight, &tensors, "")?;
     engine.write_bytes(forward.frames, &clip)?;
     let lists: Vec<data::Tokens> = (0..arch.batch).map(|_| mask.draw(&mut rng)).collect();
     let all = |of: fn(&data::Tokens) -> &[u32]| lists.iter().flat_map(|l| of(l).to_vec()).collect::<Vec<u32>>();

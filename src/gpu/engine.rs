@@ -1,8 +1,9 @@
 //! A compiled plan: running a phase writes a uniform and submits.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::adapter::Gpu;
@@ -64,10 +65,14 @@ struct Pending {
 pub struct Engine {
     pub(super) gpu: Arc<Gpu>,
     pub(super) plan: Plan,
-    buffers: Buffers,
+    pub(super) buffers: Buffers,
     nodes: Vec<CompiledNode>,
     pending: VecDeque<Pending>,
     spare: Vec<wgpu::Buffer>,
+    /// What regions are read through.
+    pub(super) readback: Mutex<Option<wgpu::Buffer>>,
+    /// Bytes of regions that were written since it was last waited for.
+    pub(super) uploads: AtomicU64,
     budget: f64,
     runs: usize,
 }
@@ -132,7 +137,8 @@ impl Engine {
         gpu.check_lost()?;
         let gpu = Arc::clone(gpu);
         let (pending, spare) = (VecDeque::new(), Vec::new());
-        Ok(Engine { gpu, plan, buffers, nodes, pending, spare, budget: FIRST_BUDGET, runs: 0 })
+        let (readback, uploads) = (Mutex::default(), AtomicU64::default());
+        Ok(Engine { gpu, plan, buffers, nodes, pending, spare, readback, uploads, budget: FIRST_BUDGET, runs: 0 })
     }
 
     /// The plan that was compiled.
@@ -251,7 +257,7 @@ impl Engine {
 
     // ---- host data
 
-    fn locate(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, u64)> {
+    pub(super) fn locate(&self, tensor: Tensor) -> Result<(&wgpu::Buffer, u64)> {
         self.buffers.locate(&self.plan, tensor).ok_or_else(|| Error::Refused {
             what: format!("access to tensor {}", self.plan.info(tensor).name),
             reason: "no node of the plan touches it, so it has no memory".into(),
@@ -302,17 +308,20 @@ impl Engine {
         Ok(())
     }
 
+    /// A buffer that the host can read.
+    pub(super) fn staging(&self, bytes: u64) -> wgpu::Buffer {
+        self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
     fn stage(&mut self, tensor: Tensor) -> Result<Pending> {
         let bytes = self.plan.info(tensor).bytes() as u64;
         let spare = self.spare.iter().position(|b| b.size() == bytes).map(|i| self.spare.swap_remove(i));
-        let staging = spare.unwrap_or_else(|| {
-            self.gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: bytes,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
+        let staging = spare.unwrap_or_else(|| self.staging(bytes));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         match self.buffers.image(&self.plan, tensor) {
             Some(image) => {
@@ -361,6 +370,16 @@ impl Engine {
     /// # Errors
     /// The device was lost, or the tensor has no memory.
     pub fn read_bytes(&mut self, tensor: Tensor) -> Result<Vec<u8>> {
+        if self.buffers.image(&self.plan, tensor).is_none() {
+            let info = self.plan.info(tensor);
+            let mut bytes = Vec::with_capacity(info.bytes());
+            self.read_pieces(self.locate(tensor)?, info.bytes() as u64, |piece| {
+                bytes.extend_from_slice(piece);
+                Ok::<_, Error>(())
+            })?;
+            bytes.truncate(info.len() * info.dtype.bytes());
+            return Ok(bytes);
+        }
         let pending = self.stage(tensor)?;
         let bytes = self.collect(pending)?;
         // Only the small, repeated readbacks of `fetch_later` are worth keeping.
@@ -423,21 +442,20 @@ impl Engine {
         arena: Arena,
         source: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<()> {
-        for param in &self.plan.sets[set.0].params {
-            for (name, shape, first) in &param.parts {
-                let values = source(name)
-                    .ok_or_else(|| Error::NoParam { set: self.plan.sets[set.0].name.clone(), name: name.clone() })?;
-                let expected = 4 * shape.iter().product::<usize>();
-                if expected != 4 * values.len() {
-                    return Err(Error::Size { tensor: name.clone(), expected, got: 4 * values.len() });
-                }
-                if let Some(buffer) = self.buffers.arenas.get(&(set.0, param.chunk, arena)) {
-                    let offset = 4 * (param.offset + first) as u64;
-                    self.gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
-                }
+        for region in self.regions(set, arena) {
+            let values = source(&region.name).ok_or_else(|| self.lacking(set, &region.name))?;
+            let (expected, got) = (4 * region.len(), 4 * values.len());
+            if expected != got {
+                return Err(Error::Size { tensor: region.name, expected, got });
             }
+            self.write_region(&region, 0, values)?;
         }
         Ok(())
+    }
+
+    /// That there is nothing to write for a parameter.
+    pub fn lacking(&self, set: ParamSet, name: &str) -> Error {
+        Error::NoParam { set: self.plan.sets[set.0].name.clone(), name: name.to_owned() }
     }
 
     /// Reads an arena of a trainable set: `(name, shape, values)` of every part.
@@ -445,26 +463,16 @@ impl Engine {
     /// # Errors
     /// The device was lost.
     pub fn read_params(&mut self, set: ParamSet, arena: Arena) -> Result<Vec<NamedValues>> {
-        let index = match arena {
-            Arena::Weight => 0,
-            Arena::Grad => 1,
-            Arena::Moment1 => 2,
-            Arena::Moment2 => 3,
-        };
-        let whole = self.plan.sets[set.0].whole.clone();
-        let mut chunks = whole.iter().map(|c| self.read(c[index])).collect::<Result<Vec<Vec<f32>>>>()?;
-        if arena == Arena::Grad {
-            // A power of two: no digit is lost.
-            let unscale = 1.0 / self.plan.loss_scale as f32;
-            chunks.iter_mut().flatten().for_each(|g| *g *= unscale);
-        }
+        // A power of two: no digit is lost.
+        let unscale = if arena == Arena::Grad { 1.0 / self.plan.loss_scale as f32 } else { 1.0 };
         let mut all = Vec::new();
-        for param in &self.plan.sets[set.0].params {
-            for (name, shape, first) in &param.parts {
-                let start = param.offset + first;
-                let values = chunks[param.chunk][start..start + shape.iter().product::<usize>()].to_vec();
-                all.push((name.clone(), shape.clone(), values));
-            }
+        for region in self.regions(set, arena) {
+            let mut values = Vec::with_capacity(region.len());
+            self.read_region(&region, |piece| {
+                values.extend(piece.iter().map(|value| value * unscale));
+                Ok::<_, Error>(())
+            })?;
+            all.push((region.name, region.shape, values));
         }
         Ok(all)
     }

@@ -6,6 +6,7 @@ mod block;
 pub mod classifier;
 pub mod distill;
 pub mod encoder;
+pub mod load;
 pub mod look;
 pub mod params;
 pub mod pixels;

@@ -2,7 +2,7 @@
 //! dispatch an arena chunk; nothing is differentiated.
 
 use super::check::Case;
-use crate::gpu::{Dtype, Engine, NamedValues, ParamSet, Phase, Recorder, Result, Tensor, grid};
+use crate::gpu::{Dtype, Engine, ParamSet, Phase, Recorder, Region, Result, Tensor, grid};
 
 /// The averages of a set's parameters.
 #[derive(Debug, Clone)]
@@ -42,31 +42,15 @@ pub fn record(rec: &mut Recorder, set: ParamSet, decay: f64) -> Average {
 }
 
 impl Average {
-    /// Writes the averages from the values that `source` has for each name; what it does not have becomes zero.
+    /// The average of every part of every parameter.
     ///
     /// # Errors
-    /// The device was lost.
-    pub fn write<'a>(&self, engine: &Engine, source: impl Fn(&str) -> Option<&'a [f32]>) -> Result<()> {
-        let mut chunks: Vec<Vec<f32>> = self.chunks.iter().map(|c| vec![0.0; engine.elements(*c)]).collect();
-        for (name, _, chunk, first) in &self.parts {
-            if let Some(values) = source(name) {
-                chunks[*chunk][*first..first + values.len()].copy_from_slice(values);
-            }
-        }
-        self.chunks.iter().zip(chunks).try_for_each(|(tensor, values)| engine.write(*tensor, &values))
-    }
-
-    /// Reads the averages: `(name, shape, values)` of every part.
-    ///
-    /// # Errors
-    /// The device was lost.
-    pub fn read(&self, engine: &mut Engine) -> Result<Vec<NamedValues>> {
-        let chunks = self.chunks.iter().map(|c| engine.read(*c)).collect::<Result<Vec<_>>>()?;
-        let part = |(name, shape, chunk, first): &(String, Vec<usize>, usize, usize)| {
-            let values = chunks[*chunk][*first..first + shape.iter().product::<usize>()].to_vec();
-            (name.clone(), shape.clone(), values)
+    /// The averages have no memory.
+    pub fn regions(&self, engine: &Engine) -> Result<Vec<Region>> {
+        let region = |(name, shape, chunk, first): &(String, Vec<usize>, usize, usize)| {
+            engine.region(self.chunks[*chunk], name, shape, *first)
         };
-        Ok(self.parts.iter().map(part).collect())
+        self.parts.iter().map(region).collect()
     }
 }
 

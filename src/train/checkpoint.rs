@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ use super::disk::Disk;
 use super::lock::{self, HOLDER, LOCK};
 use super::place::Feed;
 use crate::data::Position;
-use crate::weights::{self, Tensors};
+use crate::weights::{self, LazyTensor, TensorSource, Tensors};
 
 const TEMPORARY: &str = ".tmp-";
 const ASIDE: &str = ".tmp-config.toml";
@@ -49,17 +49,17 @@ pub struct State {
     pub any_set: bool,
 }
 
-/// What a checkpoint holds.
+/// What a checkpoint holds; its tensors are where `T` has them, in its files if it was loaded.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
+pub struct Checkpoint<T = LazyTensor> {
     /// Where the run stands.
     pub state: State,
     /// The student, in the official names.
-    pub weights: Tensors,
+    pub weights: Tensors<T>,
     /// AdamW's moments: `exp_avg.NAME` and `exp_avg_sq.NAME`.
-    pub optimizer: Tensors,
+    pub optimizer: Tensors<T>,
     /// The weights' average over steps, where one is kept.
-    pub ema: Option<Tensors>,
+    pub ema: Option<Tensors<T>>,
 }
 
 /// Which weights of a run.
@@ -146,7 +146,8 @@ impl RunDir {
         }
         if let Some(config) = &self.config {
             let (aside, file) = (path.join(ASIDE), path.join(CONFIG));
-            disk.write(&aside, |out| out.write_all(config.as_bytes())).map_err(io("write", &aside))?;
+            let refused = |e| io("write", &aside)(e);
+            disk.write(&aside, refused, |out| out.write_all(config.as_bytes()).map_err(refused))?;
             disk.rename(&aside, &file).map_err(io("rename into place", &file))?;
             disk.sync_dir(path).map_err(io("sync", path))?;
         }
@@ -285,7 +286,15 @@ impl RunDir {
     ///
     /// # Errors
     /// The disk is full or refuses; older checkpoints are left as they are.
-    pub fn save(&self, checkpoint: &Checkpoint, keep_last: usize, keep_every: usize) -> Result<PathBuf, Error> {
+    pub fn save<T: TensorSource>(
+        &self,
+        checkpoint: &Checkpoint<T>,
+        keep_last: usize,
+        keep_every: usize,
+    ) -> Result<PathBuf, Error>
+    where
+        Error: From<T::Error>,
+    {
         let (folder, step) = (self.checkpoints(), checkpoint.state.step);
         let aside = folder.join(format!("{TEMPORARY}step-{step}"));
         let path = folder.join(format!("step-{step}"));
@@ -309,32 +318,37 @@ impl RunDir {
         Ok(path)
     }
 
-    fn write(&self, folder: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+    fn write<T: TensorSource>(&self, folder: &Path, checkpoint: &Checkpoint<T>) -> Result<(), Error>
+    where
+        Error: From<T::Error>,
+    {
         let Checkpoint { weights, optimizer, ema, state } = checkpoint;
         let metadata = metadata();
         let json = serde_json::to_vec_pretty(state).map_err(|e| io("encode", folder)(e.into()))?;
-        let size = |tensors| weights::encoded_size(tensors, &metadata);
+        let size = |tensors: &_| weights::encoded_size(tensors, &metadata);
         let needed = size(weights) + size(optimizer) + ema.as_ref().map_or(0, size) + json.len() as u64;
         let older: Vec<usize> = self.survey()?.0.into_keys().collect();
-        let failed = |doing: &'static str, path: &Path, error: std::io::Error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+        let failed = |path: &Path, error: Error| match &error {
+            Error::Io { source, .. } | Error::Weights(weights::Error::Io { source, .. }) if full(source) => {
                 Error::DiskFull { path: path.to_owned(), step: state.step, needed, older: older.clone() }
             }
-            _ => io(doing, path)(error),
+            _ => error,
         };
         if folder.exists() {
             self.disk.remove_dir(folder).map_err(io("remove", folder))?;
         }
-        self.disk.create_dir(folder).map_err(|e| failed("create", folder, e))?;
+        self.disk.create_dir(folder).map_err(|e| failed(folder, io("create", folder)(e)))?;
         let [weights_file, optimizer_file, state_file] = FILES.map(|file| folder.join(file));
         let ema = ema.iter().map(|ema| (folder.join(EMA), ema));
         for (file, tensors) in [(weights_file, weights), (optimizer_file, optimizer)].into_iter().chain(ema) {
-            let written = self.disk.write(&file, |out| weights::write_to(out, tensors, &metadata));
-            written.map_err(|e| failed("write", &file, e))?;
+            let refused = |e| io("write", &file)(e);
+            let content = |out: &mut dyn Write| Ok(weights::write_to(out, &file, tensors, &metadata)?);
+            self.disk.write(&file, refused, content).map_err(|e| failed(&file, e))?;
         }
-        let written = self.disk.write(&state_file, |out| out.write_all(&json));
-        written.map_err(|e| failed("write", &state_file, e))?;
-        self.disk.sync_dir(folder).map_err(|e| failed("sync", folder, e))
+        let refused = |e| io("write", &state_file)(e);
+        let written = self.disk.write(&state_file, refused, |out| out.write_all(&json).map_err(refused));
+        written.map_err(|e| failed(&state_file, e))?;
+        self.disk.sync_dir(folder).map_err(|e| failed(folder, io("sync", folder)(e)))
     }
 
     /// Keeps these weights as the best so far, with the step and score as metadata: under the name there is always one
@@ -342,7 +356,10 @@ impl RunDir {
     ///
     /// # Errors
     /// The disk is full or refuses; the old file is left as it is.
-    pub fn save_best(&self, weights: &Tensors, step: usize, score: f64) -> Result<PathBuf, Error> {
+    pub fn save_best<T: TensorSource>(&self, weights: &Tensors<T>, step: usize, score: f64) -> Result<PathBuf, Error>
+    where
+        Error: From<T::Error>,
+    {
         let (path, mut metadata) = (self.path.join(BEST), metadata());
         metadata.extend([("step".to_owned(), step.to_string()), ("score".to_owned(), score.to_string())]);
         weights::save(&path, weights, &metadata)?;
@@ -383,6 +400,10 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
+fn full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
 fn metadata() -> BTreeMap<String, String> {
     BTreeMap::from([("format".to_owned(), "pt".to_owned())])
 }
@@ -414,7 +435,7 @@ fn examine(path: &Path) -> Result<usize, String> {
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint's folder.
+    /// Opens a checkpoint's folder.
     ///
     /// # Errors
     /// A file is missing, truncated or of another form.
@@ -422,10 +443,10 @@ impl Checkpoint {
         let path = folder.join("state.json");
         let text = std::fs::read_to_string(&path).map_err(io("read", &path))?;
         let state = serde_json::from_str(&text).map_err(|e| Error::Malformed { path, reason: e.to_string() })?;
-        let weights = weights::load(folder.join("weights.safetensors"))?;
-        let optimizer = weights::load(folder.join("optimizer.safetensors"))?;
-        let ema = folder.join(EMA);
-        let ema = ema.exists().then(|| weights::load(ema)).transpose()?;
+        let open = |file: &str| weights::open(folder.join(file)).map(|(tensors, _)| tensors);
+        let weights = open("weights.safetensors")?;
+        let optimizer = open("optimizer.safetensors")?;
+        let ema = folder.join(EMA).exists().then(|| open(EMA)).transpose()?;
         Ok(Checkpoint { state, weights, optimizer, ema })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::weights;
+use crate::{gpu, weights};
 
 /// A run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,15 @@ pub enum Error {
     /// Tensors that cannot be read.
     #[error(transparent)]
     Weights(#[from] weights::Error),
+    /// Tensors that the GPU does not give.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
+    /// NaN or infinity in what was to be kept or tested.
+    #[error("{tensor} holds values that are not finite")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+    },
     /// `--out` has something in it.
     #[error("{} exists and is not empty; go on with it by --resume {}, or name another --out", path.display(), path.display())]
     Exists {

@@ -62,15 +62,18 @@ impl Disk {
         fs::create_dir_all(path)
     }
 
-    /// Writes a new file and syncs it.
-    pub(crate) fn write(&self, path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        self.ask(Op::Create, path)?;
-        let file = File::create(path)?;
+    /// Writes a new file and syncs it; `refused` says what becomes of errors of the system.
+    pub(crate) fn write<E>(
+        &self,
+        path: &Path,
+        refused: impl Fn(io::Error) -> E,
+        content: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let file = self.ask(Op::Create, path).and_then(|()| File::create(path)).map_err(&refused)?;
         let mut out = BufWriter::with_capacity(1 << 20, Asking { disk: self, path, file });
         content(&mut out)?;
-        let Asking { disk, file, .. } = out.into_inner().map_err(|e| e.into_error())?;
-        disk.ask(Op::Sync, path)?;
-        file.sync_all()
+        let Asking { file, .. } = out.into_inner().map_err(|e| refused(e.into_error()))?;
+        self.ask(Op::Sync, path).and_then(|()| file.sync_all()).map_err(refused)
     }
 
     /// Renames within one file system.

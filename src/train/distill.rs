@@ -7,11 +7,11 @@ use super::error::Error;
 use super::groups;
 use super::run;
 use super::task::{Job, Outcome, Reporter, Task};
-use super::transfer;
 use crate::config::{DistillConfig, TeacherConfig};
 use crate::data::{ClipConfig, View};
 use crate::gpu::{Arena, Engine, Gpu, Recorder};
 use crate::model::distill::{DistillArch, TeacherArch};
+use crate::model::load::load;
 use crate::model::step::{Pixels, Step};
 use crate::weights::{self, Import};
 
@@ -81,9 +81,9 @@ impl Task for Distillation<'_> {
             // A pixel model's decoder may be there and is not needed.
             let allow_unexpected = extra.iter().map(|p| (*p).to_owned()).collect();
             let rules = Import { allow_unexpected, ..Import::pretrained() };
-            let tensors = weights::load(&config.weights)?;
+            let (tensors, _) = weights::open(&config.weights)?;
             let tensors = weights::adopt(tensors, &frozen.params.specs, &rules, &config.weights)?;
-            transfer::write(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
+            load::<_, Error>(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::groups::{self, LayerDecay};
 use super::run;
 use super::task::{Job, Outcome, Reporter, Task};
+use super::transfer::Live;
 use crate::config::{FinetuneConfig, Sampling};
 use crate::data::mix::MixConfig;
 use crate::data::{ClipConfig, Dataset, Training, View};
@@ -16,7 +17,7 @@ use crate::gpu::{Gpu, Recorder};
 use crate::model::classifier::ClassifierArch;
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
-use crate::weights::{self, Import, Tensors};
+use crate::weights::{self, Import, LazyTensor, Tensors};
 
 /// The shapes of a config's step.
 ///
@@ -59,9 +60,9 @@ struct Finetuning<'a> {
 }
 
 /// The encoder of a student, or of any other model of the same shape, for a classifier.
-fn load_encoder(path: &Path, step: &Step) -> Result<Tensors, Error> {
+fn load_encoder(path: &Path, step: &Step) -> Result<Tensors<LazyTensor>, Error> {
     let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    let tensors = weights::load(path)?;
+    let (tensors, _) = weights::open(path)?;
     // VideoMAE's pre-training has its encoder under a name of its own, its classifiers have not.
     let inner = tensors.iter().any(|(name, _)| name.ends_with("encoder.patch_embed.proj.weight"));
     let rules = Import {
@@ -79,12 +80,10 @@ impl Task for Finetuning<'_> {
         Ok(self.arch.record(rec, groups::classifier(layers))?)
     }
 
-    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors, Error> {
-        let mut tensors = weights::init(&step.params.specs, seed);
+    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors<LazyTensor>, Error> {
+        let mut tensors = weights::drawn(&step.params.specs, seed);
         if !self.config.init.as_os_str().is_empty() {
-            for (name, tensor) in load_encoder(&self.config.init, step)? {
-                tensors.insert(name, tensor);
-            }
+            tensors.extend(load_encoder(&self.config.init, step)?);
         }
         Ok(tensors)
     }
@@ -101,11 +100,11 @@ impl Task for Finetuning<'_> {
 
     fn validate(
         &mut self,
-        weights: &Tensors,
+        weights: &Tensors<Live<'_>>,
         progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Vec<(&'static str, f64)>, Error> {
         let Some((set, evaluator)) = &mut self.val else { return Ok(Vec::new()) };
-        evaluator.set_weights(weights)?;
+        evaluator.set_weights::<_, Error>(weights)?;
         let views = views(self.config, 1, 1);
         let (mut done, all) = (0, set.items.len());
         let mut counted = |clips| {

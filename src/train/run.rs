@@ -1,26 +1,24 @@
 //! The loop of every training run: loader, engine, schedules, logs and checkpoints joined.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rand::RngExt;
 
-use super::checkpoint::{Checkpoint, RunDir, State};
+use super::checkpoint::{self, Checkpoint, RunDir, State};
 use super::error::Error;
 use super::log::{self, RunLog, StepRecord, Validation};
 use super::place::{Feed, Place, place};
 use super::schedule::{Length, Schedule, scaled_lr};
 use super::task::{Job, Outcome, Reporter, Task};
-use super::transfer::{named, not_finite, restore, write, write_average};
+use super::transfer;
 use crate::config::{OptimConfig, SaveConfig};
 use crate::data::{self, Batch, Loader, LoaderConfig, Shard};
 use crate::eval;
-use crate::gpu::{Arena, Caps, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, check, tune};
+use crate::gpu::{Caps, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, check, tune};
 use crate::model::step::Step;
 use crate::op::scalars;
-use crate::weights::{HostTensor, Tensors};
 
 struct Run<'a> {
     job: &'a Job<'a>,
@@ -134,15 +132,11 @@ fn begin<'a>(
     let Place { position, shift, end, note } = place(&before, &feed, optim)?;
     let state = State { position, shift, feed: Some(feed), ..before };
     let (rec, step) = recorded(gpu, optim, task, reporter)?;
-    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
     match from {
-        None => {
-            let tensors = task.start(&step, seed)?;
-            write(&engine, step.params.set, Arena::Weight, &tensors, "")?;
-            write_average(&engine, &step, &tensors)?;
-        }
-        Some(from) => restore(&mut engine, &step, from)?,
+        None => transfer::start(&engine, &step, &task.start(&step, seed)?)?,
+        Some(from) => transfer::restore(&engine, &step, from)?,
     }
     dir.establish()?;
 
@@ -217,8 +211,7 @@ impl Run<'_> {
             let timely = minutes > 0.0 && self.saved.elapsed().as_secs_f64() >= 60.0 * minutes;
             let save = step.is_multiple_of(every) || step == self.end || timely || stop.is_some();
             if save && dirty {
-                let path = self.save(reporter)?;
-                reporter.saved(&path);
+                self.save(reporter)?;
             }
             if let Some(signal) = stop {
                 let go_on = self.dir.newest()?.map(|_| self.resume());
@@ -368,29 +361,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The weights after the last step, all of them finite, and their average if one is kept.
-    fn weights(&mut self, reporter: &mut dyn Reporter) -> Result<(Tensors, Option<Tensors>), Error> {
-        self.drain(reporter)?;
-        let weights = self.read(Arena::Weight, "")?;
-        let averages = self.step.average.as_ref().map(|average| average.read(&mut self.engine)).transpose()?;
-        let averages = averages.map(|averages| named(averages, ""));
-        if let Some(name) = not_finite(&weights).or_else(|| averages.as_ref().and_then(not_finite)) {
-            return Err(self.not_finite(self.state.step, format!("{name} holds values that are not finite")));
+    /// The end of a run by an error, if it was one of numbers with what can be done.
+    fn ended(&self, error: Error) -> Error {
+        match &error {
+            Error::Eval(eval::Error::NotFinite { .. }) | Error::Checkpoint(checkpoint::Error::NotFinite { .. }) => {
+                self.not_finite(self.state.step, error.to_string())
+            }
+            _ => error,
         }
-        Ok((weights, averages))
-    }
-
-    fn read(&mut self, arena: Arena, prefix: &str) -> Result<Tensors, Error> {
-        Ok(named(self.engine.read_params(self.step.params.set, arena)?, prefix))
     }
 
     /// Has the weights and their averages looked at, logs what is found and keeps the best; says whether it came to the
     /// end, and was not told to stop.
     fn validate(&mut self, task: &mut dyn Task, reporter: &mut dyn Reporter) -> Result<bool, Error> {
         let step = self.state.step;
-        let (weights, averages) = self.weights(reporter)?;
-        let mut models = vec![("", weights)];
-        models.extend(averages.map(|average| (AVERAGED, average)));
+        self.drain(reporter)?;
+        let mut models = vec![("", transfer::weights(&self.engine, &self.step))];
+        models.extend(transfer::averages(&self.engine, &self.step)?.map(|averages| (AVERAGED, averages)));
         let (mut values, mut winner) = (BTreeMap::new(), None);
         let count = models.len();
         for (model, (prefix, weights)) in models.iter().enumerate() {
@@ -400,10 +387,7 @@ impl Run<'_> {
             };
             let found = match task.validate(weights, &mut progress) {
                 Err(Error::Eval(eval::Error::Stopped)) => return Ok(false),
-                Err(Error::Eval(error @ eval::Error::NotFinite { .. })) => {
-                    return Err(self.not_finite(step, error.to_string()));
-                }
-                found => found?,
+                found => found.map_err(|error| self.ended(error))?,
             };
             for (name, value) in found {
                 values.insert(format!("{prefix}{name}"), value);
@@ -415,23 +399,29 @@ impl Run<'_> {
         let text = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
         self.log.validation(&Validation { step, values }).map_err(|e| log_error(self.dir, e))?;
         if let Some(weights) = winner {
-            self.dir.save_best(weights, step, self.best)?;
+            self.dir.save_best(weights, step, self.best).map_err(|error| self.ended(error.into()))?;
         }
         reporter.note(&format!("step {step}: {text}"));
         Ok(true)
     }
 
-    fn save(&mut self, reporter: &mut dyn Reporter) -> Result<PathBuf, Error> {
-        let (weights, ema) = self.weights(reporter)?;
-        let mut optimizer: Vec<(String, HostTensor)> = self.read(Arena::Moment1, "exp_avg.")?.into_iter().collect();
-        optimizer.extend(self.read(Arena::Moment2, "exp_avg_sq.")?);
-        let state = self.state.clone();
-        let checkpoint = Checkpoint { state, weights, optimizer: optimizer.into_iter().collect(), ema };
-        let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
+    fn save(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
+        self.drain(reporter)?;
+        let clock = Instant::now();
         // A checkpoint is never ahead of the logs.
         self.log.sync().map_err(|e| log_error(self.dir, e))?;
-        let path = self.dir.save(&checkpoint, keep_last, keep_every)?;
+        let Run { engine, step, .. } = &*self;
+        let checkpoint = Checkpoint {
+            state: self.state.clone(),
+            weights: transfer::weights(engine, step),
+            optimizer: transfer::moments(engine, step),
+            ema: transfer::averages(engine, step)?,
+        };
+        let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
+        let saved = self.dir.save(&checkpoint, keep_last, keep_every);
+        let path = saved.map_err(|error| self.ended(error.into()))?;
         self.saved = Instant::now();
-        Ok(path)
+        reporter.saved(&path, clock.elapsed());
+        Ok(())
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::log::StepRecord;
+use super::transfer::Live;
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
 use crate::data::{ClipConfig, MaskConfig};
 use crate::gpu::{Engine, Recorder};
 use crate::model::step::Step;
-use crate::weights::{self, Tensors};
+use crate::weights::{self, LazyTensor, Tensors};
 
 /// What a run tells while it goes, and asks.
 pub trait Reporter {
@@ -18,8 +19,8 @@ pub trait Reporter {
     fn start(&mut self, total: usize, first: usize, facts: &[String]);
     /// After each step.
     fn step(&mut self, record: &StepRecord, clips_per_second: f64, waited: Duration);
-    /// After each checkpoint.
-    fn saved(&mut self, path: &Path);
+    /// After each checkpoint, and how long it took to write.
+    fn saved(&mut self, path: &Path, took: Duration);
     /// Something else worth a line.
     fn note(&mut self, text: &str);
     /// While a validation goes: clips of it that are done, and all of them.
@@ -82,8 +83,8 @@ pub trait Task {
     ///
     /// # Errors
     /// Files that cannot be read or do not fit.
-    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors, Error> {
-        Ok(weights::init(&step.params.specs, seed))
+    fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors<LazyTensor>, Error> {
+        Ok(weights::drawn(&step.params.specs, seed))
     }
 
     /// What of the task is worth knowing before the first step.
@@ -98,7 +99,7 @@ pub trait Task {
     /// Whatever ends the run; `eval::Error::Stopped` after `progress` did.
     fn validate(
         &mut self,
-        _weights: &Tensors,
+        _weights: &Tensors<Live<'_>>,
         _progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Vec<(&'static str, f64)>, Error> {
         Ok(Vec::new())

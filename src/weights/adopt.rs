@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::stored::{self, Stored};
-use super::{Error, Mismatch, Result, Spec, Tensors};
+use super::{Error, Mismatch, Result, Spec, TensorSource, Tensors};
 
 /// How a file's names become a model's names, and what may be absent.
 ///
@@ -90,27 +90,32 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
 
 /// Takes from `found` what `wanted` names. All that is missing, unexpected or of another shape is
 /// listed in one [`Mismatch`]; nothing is dropped in silence but what `rules` say.
-pub fn adopt(found: Tensors, wanted: &[Spec], rules: &Import, file: &Path) -> Result<Tensors> {
+pub fn adopt<T: TensorSource<Error = Error>>(
+    found: Tensors<T>,
+    wanted: &[Spec],
+    rules: &Import,
+    file: &Path,
+) -> Result<Tensors<T>> {
     let container = rules
         .container
         .iter()
         .map(|key| format!("{key}."))
         .find(|key| found.iter().any(|(name, _)| name.starts_with(key.as_str())))
         .unwrap_or_default();
-    if let Some(name) = learned(&found, rules) {
+    if let Some(name) = learned(&found, rules)? {
         let file = file.display();
         log::warn!("{file}: {name} is no fixed position table but a learned one; the fixed one is used in its place");
     }
-    let mut named: Tensors =
+    let mut named: Tensors<T> =
         found.into_iter().filter_map(|(name, tensor)| Some((rules.name(&container, &name)?, tensor))).collect();
     let mut mismatch = Mismatch { path: file.to_path_buf(), ..Mismatch::default() };
     let mut adopted = Tensors::new();
     for spec in wanted {
         match named.remove(&spec.name) {
-            Some(tensor) if tensor.shape == spec.shape => {
+            Some(tensor) if tensor.shape() == spec.shape => {
                 adopted.insert(spec.name.clone(), tensor);
             }
-            Some(tensor) => mismatch.misshaped.push((spec.name.clone(), spec.shape.clone(), tensor.shape)),
+            Some(tensor) => mismatch.misshaped.push((spec.name.clone(), spec.shape.clone(), tensor.shape().to_vec())),
             None if matches_any(&rules.allow_missing, &spec.name) => {}
             None => mismatch.missing.push((spec.name.clone(), spec.shape.clone())),
         }
@@ -118,16 +123,17 @@ pub fn adopt(found: Tensors, wanted: &[Spec], rules: &Import, file: &Path) -> Re
     mismatch.unexpected = named
         .into_iter()
         .filter(|(name, _)| !matches_any(&rules.allow_unexpected, name))
-        .map(|(name, tensor)| (name, tensor.shape))
+        .map(|(name, tensor)| (name, tensor.shape().to_vec()))
         .collect();
     if mismatch.is_empty() { Ok(adopted) } else { Err(Error::Mismatch(Box::new(mismatch))) }
 }
 
 /// A learned position table that `rules` drop: every model here has fixed ones, as the original programs put them in
 /// place of what a file holds.
-fn learned<'a>(found: &'a Tensors, rules: &Import) -> Option<&'a str> {
+fn learned<'a, T: TensorSource<Error = Error>>(found: &'a Tensors<T>, rules: &Import) -> Result<Option<&'a str>> {
     let learned = |name: &str, table| matches_any(&rules.drop, name) && matches!(table, Stored::Learned { .. });
-    stored::tables(found).find(|(name, table)| learned(name, *table)).map(|(name, _)| name)
+    let tables = stored::tables(found)?;
+    Ok(tables.into_iter().find(|(name, table)| learned(name, *table)).map(|(name, _)| name))
 }
 
 #[cfg(test)]
@@ -159,8 +165,8 @@ mod tests {
             ("epoch", &[]),
         ]);
         let want = wanted(&[("blocks.0.attn.q_bias", &[4]), ("norm.weight", &[4])]);
-        assert_eq!(learned(&found, &Import::pretrained()), Some("model.pos_embed"));
-        assert_eq!(learned(&found, &Import::exact()), None, "nothing is dropped");
+        assert_eq!(learned(&found, &Import::pretrained()).unwrap(), Some("model.pos_embed"));
+        assert_eq!(learned(&found, &Import::exact()).unwrap(), None, "nothing is dropped");
         let got = adopt(found, &want, &Import::pretrained(), Path::new("f")).unwrap();
         assert_eq!(got.len(), 2);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Tensors;
+use super::{TensorSource, Tensors};
 
 /// Which model it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,16 +70,16 @@ pub fn usual_heads(dim: usize) -> usize {
 }
 
 /// The model that these tensors, under official names, are of.
-pub fn describe(tensors: &Tensors) -> Option<Description> {
+pub fn describe<T: TensorSource>(tensors: &Tensors<T>) -> Option<Description> {
     const EMBEDDING: &str = "patch_embed.proj.weight";
     let (prefix, kernel, shape) = ["encoder.", ""].iter().find_map(|inner| {
         let full = format!("{inner}{EMBEDDING}");
         let (name, tensor) = tensors.iter().find(|(name, _)| name.ends_with(&full))?;
         let prefix = name.strip_suffix(&full)?.to_owned();
-        Some((prefix, *inner, tensor.shape.clone()))
+        Some((prefix, *inner, tensor.shape().to_vec()))
     })?;
     let get = |name: &str| tensors.get(&format!("{prefix}{name}"));
-    let width = |name: &str| get(name).and_then(|t| t.shape.first().copied());
+    let width = |name: &str| get(name).and_then(|t| t.shape().first().copied());
     let depth = |stack: &str| {
         let full = format!("{prefix}{stack}");
         let indices = tensors.iter().filter_map(|(name, _)| name.strip_prefix(&full)?.split('.').next()?.parse().ok());
@@ -139,7 +139,7 @@ mod tests {
         let of = |names: &[(&str, &[usize])]| {
             let tensor =
                 |shape: &[usize]| HostTensor { shape: shape.to_vec(), data: vec![0.0; shape.iter().product()] };
-            let tensors = names.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect();
+            let tensors: Tensors = names.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect();
             describe(&tensors).map(|d| d.to_string())
         };
         let clip: (&str, &[usize]) = ("model.patch_embed.proj.weight", &[48, 3, 2, 8, 8]);

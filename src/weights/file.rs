@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use super::lazy::Bytes;
 use super::safetensors::io_error;
-use super::{Error, Result, Tensors, hf, hub, pth, safetensors};
+use super::{Error, LazyTensor, Result, Tensors, hf, hub, pth, safetensors};
 
 /// Names that a folder of Hugging Face's may have its weights under.
 pub(super) const IN_FOLDER: [&str; 4] =
@@ -40,14 +42,14 @@ pub struct Origin {
 /// # Errors
 /// A file that is missing, cut, of another format, or holds what is not data; its size bounds what is allocated.
 pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
-    open(path).map(|(tensors, _)| tensors)
+    open(path)?.0.host()
 }
 
-/// [`load`], with what the file is.
+/// Finds what [`load`] reads, and what the file is; values are read when they are asked for.
 ///
 /// # Errors
 /// As of [`load`].
-pub fn open(path: impl AsRef<Path>) -> Result<(Tensors, Origin)> {
+pub fn open(path: impl AsRef<Path>) -> Result<(Tensors<LazyTensor>, Origin)> {
     let path = local(path.as_ref())?;
     let mut origin = Origin { path, format: "", files: 0, bytes: 0, hugging_face: false };
     let found = raw(&origin.path.clone(), &mut origin)?;
@@ -83,14 +85,14 @@ fn newest(checkpoints: &Path) -> Option<PathBuf> {
 }
 
 /// Every tensor under the file's own names.
-fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors> {
+fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {
     if path.extension().is_some_and(|e| e == "json") {
         return sharded(path, origin);
     }
-    let map = safetensors::map(path)?;
+    let bytes = Arc::new(Bytes::open(path)?);
     origin.files += 1;
-    origin.bytes += map.len() as u64;
-    parse(path, &map, &mut origin.format)
+    origin.bytes += bytes.len;
+    parse(&bytes, &mut origin.format)
 }
 
 /// Every tensor of a safetensors file or PyTorch checkpoint that is in memory already, under its own names; `path` is
@@ -99,21 +101,24 @@ fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors> {
 /// # Errors
 /// Bytes that are cut, of another format, or hold what is not data.
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Tensors> {
-    parse(path, bytes, &mut "")
+    parse(&Arc::new(Bytes::of(path, bytes)), &mut "")?.host()
 }
 
-fn parse(path: &Path, bytes: &[u8], format: &mut &'static str) -> Result<Tensors> {
-    if bytes.starts_with(b"PK\x03\x04") {
+fn parse(bytes: &Arc<Bytes>, format: &mut &'static str) -> Result<Tensors<LazyTensor>> {
+    let mut head = [0; 8];
+    let head = &mut head[..bytes.len.min(8) as usize];
+    bytes.read_at(0, head)?;
+    if head.starts_with(b"PK\x03\x04") {
         *format = "PyTorch checkpoint";
-        return pth::load(path, bytes);
+        return pth::load(bytes);
     }
-    let old = bytes.starts_with(&[0x80]) && bytes.get(1).is_some_and(|version| (2..=5).contains(version));
-    if old && bytes.get(7) != Some(&0) {
+    let old = head.starts_with(&[0x80]) && head.get(1).is_some_and(|version| (2..=5).contains(version));
+    if old && head.get(7) != Some(&0) {
         let reason = "a bare pickle, as PyTorch before 1.6 wrote; load it there and torch.save it again";
-        return Err(malformed(path, reason));
+        return Err(malformed(&bytes.path, reason));
     }
     *format = "safetensors";
-    safetensors::read(path, bytes)
+    safetensors::read(bytes)
 }
 
 /// The tensors and the files of an index of shards, `{"weight_map": {tensor: file}}`, all files beside it.
@@ -139,7 +144,7 @@ pub(super) fn shards(path: &Path) -> Result<(Vec<String>, BTreeSet<String>)> {
     Ok((files.keys().cloned().collect(), names.into_iter().map(str::to_owned).collect()))
 }
 
-fn sharded(path: &Path, origin: &mut Origin) -> Result<Tensors> {
+fn sharded(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {
     let (tensors, files) = shards(path)?;
     let mut all = Tensors::new();
     for name in files {

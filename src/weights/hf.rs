@@ -1,6 +1,6 @@
 //! Hugging Face's names (`ViTMAE*`, `VideoMAE*`) to the official ones and back.
 
-use super::{Error, HostTensor, Result, Tensors};
+use super::{Error, Result, Stacked, Tensors};
 
 /// Whose names a file has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn names(model: Model) -> Names {
 }
 
 /// Whose names these are; none if they are not Hugging Face's. Bare `*Model` files lack the first prefix.
-pub(super) fn recognise(tensors: &Tensors) -> Option<(Model, &'static str)> {
+pub(super) fn recognise<T>(tensors: &Tensors<T>) -> Option<(Model, &'static str)> {
     let has = |name: &str| tensors.get(name).is_some();
     let patches = "embeddings.patch_embeddings.projection.weight";
     if has("classifier.weight") && has(&format!("videomae.{patches}")) {
@@ -103,7 +103,7 @@ fn renamed(name: &str, pairs: impl Iterator<Item = (&'static str, &'static str)>
 ///
 /// # Errors
 /// Queries, keys and values that do not fit each other.
-pub(super) fn to_official(found: Tensors, file: &std::path::Path) -> Result<Tensors> {
+pub(super) fn to_official<T: Stacked>(found: Tensors<T>, file: &std::path::Path) -> Result<Tensors<T>> {
     let Some((model, bare)) = recognise(&found) else { return Ok(found) };
     let Names { plain, stacks } = names(model);
     let mut official = Tensors::new();
@@ -135,7 +135,7 @@ pub(super) fn to_official(found: Tensors, file: &std::path::Path) -> Result<Tens
 }
 
 /// Queries, keys and values become one qkv tensor; what is incomplete keeps its names.
-fn join(mut parts: Tensors, official: &mut Tensors, file: &std::path::Path) -> Result<()> {
+fn join<T: Stacked>(mut parts: Tensors<T>, official: &mut Tensors<T>, file: &std::path::Path) -> Result<()> {
     let of = |name: &str, part: &str| name.strip_suffix(part).map(str::to_owned);
     for kind in ["weight", "bias"] {
         let query = format!("query.{kind}");
@@ -145,23 +145,17 @@ fn join(mut parts: Tensors, official: &mut Tensors, file: &std::path::Path) -> R
             if names.iter().any(|name| parts.get(name).is_none()) {
                 continue;
             }
-            let [query, key, value] = names.each_ref().map(|name| parts.remove(name).unwrap_or_else(empty));
-            for other in [&key, &value] {
-                if other.shape != query.shape {
-                    return Err(Error::Tensor {
-                        path: file.to_path_buf(),
-                        tensor: format!("{stem}*.{kind}"),
-                        expected: format!("queries, keys and values of one shape, {:?}", query.shape),
-                        got: format!("{:?}", other.shape),
-                    });
-                }
+            let three: Vec<T> = names.iter().filter_map(|name| parts.remove(name)).collect();
+            let shape = three[0].shape();
+            if let Some(other) = three.iter().find(|other| other.shape() != shape) {
+                return Err(Error::Tensor {
+                    path: file.to_path_buf(),
+                    tensor: format!("{stem}*.{kind}"),
+                    expected: format!("queries, keys and values of one shape, {shape:?}"),
+                    got: format!("{:?}", other.shape()),
+                });
             }
-            let mut shape = query.shape.clone();
-            if let Some(rows) = shape.first_mut() {
-                *rows *= 3;
-            }
-            let data = [query.data, key.data, value.data].concat();
-            official.insert(format!("{stem}qkv.{kind}"), HostTensor { shape, data });
+            official.insert(format!("{stem}qkv.{kind}"), T::concat(three));
         }
     }
     for (name, tensor) in parts {
@@ -170,12 +164,8 @@ fn join(mut parts: Tensors, official: &mut Tensors, file: &std::path::Path) -> R
     Ok(())
 }
 
-fn empty() -> HostTensor {
-    HostTensor { shape: vec![0], data: Vec::new() }
-}
-
 /// Official tensors of a model under Hugging Face's names.
-pub fn from_official(tensors: &Tensors, model: Model) -> Tensors {
+pub fn from_official<T: Stacked>(tensors: &Tensors<T>, model: Model) -> Tensors<T> {
     let Names { plain, stacks } = names(model);
     let mut out = Tensors::new();
     for (name, tensor) in tensors.iter() {
@@ -190,15 +180,8 @@ pub fn from_official(tensors: &Tensors, model: Model) -> Tensors {
             continue;
         };
         if let Some(kind) = rest.strip_prefix("attn.qkv.") {
-            let rows = tensor.shape.first().copied().unwrap_or(0) / 3;
-            let shape: Vec<usize> = [rows].into_iter().chain(tensor.shape.iter().skip(1).copied()).collect();
-            let size = shape.iter().product::<usize>().max(1);
-            for (part, data) in PARTS.iter().zip(tensor.data.chunks(size)) {
-                let data = data.to_vec();
-                out.insert(
-                    format!("{block}attention.attention.{part}.{kind}"),
-                    HostTensor { shape: shape.clone(), data },
-                );
+            for (part, third) in PARTS.iter().zip(tensor.split(PARTS.len())) {
+                out.insert(format!("{block}attention.attention.{part}.{kind}"), third);
             }
         } else if let Some(bias @ ("q_bias" | "v_bias")) = rest.strip_prefix("attn.") {
             out.insert(format!("{block}attention.attention.{bias}"), tensor.clone());
@@ -212,6 +195,7 @@ pub fn from_official(tensors: &Tensors, model: Model) -> Tensors {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HostTensor;
     use super::*;
     use std::path::Path;
 

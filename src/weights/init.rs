@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::Distribution;
 
-use super::{HostTensor, Tensors};
+use super::{HostTensor, LazyTensor, Tensors};
 
 /// A parameter as a model wants it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,13 +65,18 @@ impl Init {
 
 /// Makes every tensor of `specs`.
 pub fn init(specs: &[Spec], seed: u64) -> Tensors {
-    specs
-        .iter()
-        .map(|spec| {
-            let data = values(spec, &mut stream(seed, &spec.name));
-            (spec.name.clone(), HostTensor { shape: spec.shape.clone(), data })
-        })
-        .collect()
+    let made = |spec: &Spec| HostTensor { shape: spec.shape.clone(), data: draw(spec, seed) };
+    specs.iter().map(|spec| (spec.name.clone(), made(spec))).collect()
+}
+
+/// The same tensors, each made when it is read.
+pub fn drawn(specs: &[Spec], seed: u64) -> Tensors<LazyTensor> {
+    specs.iter().map(|spec| (spec.name.clone(), LazyTensor::drawn(spec, seed))).collect()
+}
+
+/// The values of one tensor.
+pub(super) fn draw(spec: &Spec, seed: u64) -> Vec<f32> {
+    values(spec, &mut stream(seed, &spec.name))
 }
 
 fn stream(seed: u64, name: &str) -> ChaCha8Rng {

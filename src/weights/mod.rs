@@ -10,6 +10,7 @@ mod file;
 pub mod hf;
 mod hub;
 mod init;
+mod lazy;
 mod pickle;
 mod pin;
 pub mod position;
@@ -23,7 +24,8 @@ pub use adopt::{Import, adopt};
 pub use describe::{Description, Kind, Stack, describe, usual_heads};
 pub use error::{Error, Mismatch, Result};
 pub use file::{Origin, from_bytes, load, open};
-pub use init::{Init, Spec, init};
+pub use init::{Init, Spec, drawn, init};
+pub use lazy::{LazyTensor, Stacked, TensorSource};
 pub use pin::{Pinned, pin};
 pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
@@ -37,33 +39,39 @@ pub struct HostTensor {
     pub data: Vec<f32>,
 }
 
-/// Tensors by name, in the order of their names.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Tensors(BTreeMap<String, HostTensor>);
+/// Tensors by name, in the order of their names: in host memory, or wherever else a [`TensorSource`] has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensors<T = HostTensor>(BTreeMap<String, T>);
 
-impl Tensors {
+impl<T> Default for Tensors<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Tensors<T> {
     /// No tensors.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The tensor of this name.
-    pub fn get(&self, name: &str) -> Option<&HostTensor> {
+    pub fn get(&self, name: &str) -> Option<&T> {
         self.0.get(name)
     }
 
     /// Adds a tensor; gives back the one it replaces.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: HostTensor) -> Option<HostTensor> {
+    pub fn insert(&mut self, name: impl Into<String>, tensor: T) -> Option<T> {
         self.0.insert(name.into(), tensor)
     }
 
     /// Takes a tensor out.
-    pub fn remove(&mut self, name: &str) -> Option<HostTensor> {
+    pub fn remove(&mut self, name: &str) -> Option<T> {
         self.0.remove(name)
     }
 
     /// Names and tensors, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
@@ -78,26 +86,29 @@ impl Tensors {
     }
 
     /// The number of values in all tensors together.
-    pub fn elements(&self) -> usize {
-        self.0.values().map(|tensor| tensor.data.len()).sum()
+    pub fn elements(&self) -> usize
+    where
+        T: TensorSource,
+    {
+        self.0.values().map(TensorSource::elements).sum()
     }
 }
 
-impl Extend<(String, HostTensor)> for Tensors {
-    fn extend<I: IntoIterator<Item = (String, HostTensor)>>(&mut self, iter: I) {
+impl<T> Extend<(String, T)> for Tensors<T> {
+    fn extend<I: IntoIterator<Item = (String, T)>>(&mut self, iter: I) {
         self.0.extend(iter);
     }
 }
 
-impl FromIterator<(String, HostTensor)> for Tensors {
-    fn from_iter<I: IntoIterator<Item = (String, HostTensor)>>(iter: I) -> Self {
+impl<T> FromIterator<(String, T)> for Tensors<T> {
+    fn from_iter<I: IntoIterator<Item = (String, T)>>(iter: I) -> Self {
         Self(iter.into_iter().collect())
     }
 }
 
-impl IntoIterator for Tensors {
-    type Item = (String, HostTensor);
-    type IntoIter = std::collections::btree_map::IntoIter<String, HostTensor>;
+impl<T> IntoIterator for Tensors<T> {
+    type Item = (String, T);
+    type IntoIter = std::collections::btree_map::IntoIter<String, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()

@@ -1,20 +1,21 @@
 //! PyTorch checkpoints (`torch.save`): a zip of a pickle and of one file a storage. Read as data; nothing in it is run.
 
-use std::io::{Cursor, Read};
-use std::path::Path;
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
 
 use safetensors::tensor::Dtype;
-use zip::read::{ArchiveOffset, Config};
+use zip::read::{ArchiveOffset, Config, ZipFile};
 use zip::{CompressionMethod, ZipArchive};
 
+use super::lazy::{Bytes, Cursor, Stretch, Values};
 use super::pickle::{self, Heap, MOST_NAME, TensorView, Value};
-use super::safetensors::to_f32;
-use super::{Error, HostTensor, Result, Tensors};
+use super::{Error, LazyTensor, Result, Tensors};
 
 /// Bytes of the largest pickle that is looked at: a state_dict of ten thousand tensors takes 2 MB.
 const MOST_PICKLE: u64 = 16 << 20;
-/// How often all storages may be read on average, by tensors that share them and do not follow each other.
-const MOST_READS: usize = 8;
+/// How many times the file's bytes may be read: by storages that overlap, and by views with gaps.
+const MOST_READS: u64 = 8;
 /// Dictionaries within dictionaries.
 const MOST_DEPTH: usize = 8;
 
@@ -34,28 +35,37 @@ fn dtype(kind: &str) -> Option<Dtype> {
     })
 }
 
-type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
+type Archive<'a> = ZipArchive<BufReader<Cursor<'a>>>;
+type Entry<'a, 'b> = ZipFile<'b, BufReader<Cursor<'a>>>;
 
 /// One stored (never compressed) file of the archive: what a zip bomb would need is refused.
-fn stored(archive: &mut Archive<'_>, name: &str, most: u64) -> std::result::Result<Vec<u8>, String> {
-    let mut file = archive.by_name(name).map_err(|e| format!("{name}: {e}"))?;
+fn entry<'a, 'b>(archive: &'b mut Archive<'a>, name: &str, most: u64) -> std::result::Result<Entry<'a, 'b>, String> {
+    let file = archive.by_name(name).map_err(|e| format!("{name}: {e}"))?;
     if file.compression() != CompressionMethod::Stored {
         return Err(format!("{name}: expected it uncompressed as PyTorch writes it, got {}", file.compression()));
     }
     if file.size() > most {
         return Err(format!("{name}: expected at most {most} bytes, got {}", file.size()));
     }
+    Ok(file)
+}
+
+/// The bytes of a small one.
+fn stored(archive: &mut Archive<'_>, name: &str, most: u64) -> std::result::Result<Vec<u8>, String> {
+    let mut file = entry(archive, name, most)?;
     let mut bytes = Vec::with_capacity(file.size() as usize);
     file.read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
     Ok(bytes)
 }
 
-/// Reads every tensor of a checkpoint; a dictionary within a dictionary gives dotted names. Optimiser states are left.
-pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Tensors> {
-    let malformed = |reason: String| Error::Malformed { path: path.to_path_buf(), reason };
+/// Finds every tensor of a checkpoint, whose storages are read through once, for their checksums; a dictionary within a
+/// dictionary gives dotted names. Optimiser states are left.
+pub(super) fn load(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
+    let malformed = |reason: String| Error::Malformed { path: bytes.path.clone(), reason };
     // What PyTorch writes begins with the archive; guessing at a start elsewhere misreads some files.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(|e| malformed(e.to_string()))?;
+    let archive = ZipArchive::with_config(config, BufReader::new(Cursor { bytes, at: 0 }));
+    let mut archive = archive.map_err(|e| malformed(e.to_string()))?;
     let names = archive.file_names().filter_map(|n| n.ok().map(|n| n.into_owned()));
     let pickle = names.into_iter().find(|n| n == "data.pkl" || n.ends_with("/data.pkl"));
     let pickle = pickle.ok_or_else(|| malformed("a zip without data.pkl: not made by torch.save".into()))?;
@@ -68,7 +78,7 @@ pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Tensors> {
             return Err(malformed(format!("expected little-endian numbers, got {order}")));
         }
     }
-    let text = stored(&mut archive, &pickle, MOST_PICKLE.min(bytes.len() as u64)).map_err(malformed)?;
+    let text = stored(&mut archive, &pickle, MOST_PICKLE.min(bytes.len)).map_err(malformed)?;
     let (value, heap) = pickle::parse(&text).map_err(malformed)?;
     let mut found = Vec::new();
     // Visits no more than the pickle could name.
@@ -77,12 +87,18 @@ pub(super) fn load(path: &Path, bytes: &[u8]) -> Result<Tensors> {
     if found.is_empty() {
         return Err(malformed("it holds no tensors by name".into()));
     }
-    let mut storages =
-        Storages { archive, root, last: None, elements: bytes.len(), bytes: bytes.len().saturating_mul(MOST_READS) };
+    let mut storages = Storages {
+        bytes,
+        archive,
+        root,
+        known: HashMap::new(),
+        elements: bytes.len as usize,
+        budget: bytes.len.saturating_mul(MOST_READS),
+    };
     let mut tensors = Tensors::new();
     for (name, view) in found {
         let tensor = storages.tensor(&heap, view).map_err(|reason| Error::Tensor {
-            path: path.to_path_buf(),
+            path: bytes.path.clone(),
             tensor: name.clone(),
             expected: "a tensor within its storage".into(),
             got: reason,
@@ -122,36 +138,47 @@ fn walk<'a>(
 
 /// The archive's storages; what is made of them is bounded by the file's size.
 struct Storages<'a> {
+    bytes: &'a Arc<Bytes>,
     archive: Archive<'a>,
     root: String,
-    /// Place in the heap and values of the one read last, which the next tensor often shares.
-    last: Option<(usize, Vec<f32>)>,
+    /// Type, first byte and elements of those seen, by key.
+    known: HashMap<String, (Dtype, u64, usize)>,
     /// Elements that tensors may still have.
     elements: usize,
     /// Bytes that may still be read.
-    bytes: usize,
+    budget: u64,
 }
 
 impl Storages<'_> {
-    fn tensor(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<HostTensor, String> {
+    fn tensor(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<LazyTensor, String> {
         let TensorView { offset, shape, stride, .. } = view;
-        let count = self.claim(heap, view)?;
-        let data = self.values(heap, view.storage)?;
+        let (count, span) = self.claim(heap, view)?;
+        let (dtype, start) = self.place(heap, view.storage)?;
+        let size = dtype.bitsize() / 8;
+        // Of nothing, the offset is not held against the storage.
+        let first = if count > 0 { offset * size } else { 0 };
+        let from = Stretch { bytes: Arc::clone(self.bytes), dtype, at: start + first as u64 };
         let contiguous = shape
             .iter()
             .zip(stride)
             .rev()
             .try_fold(1usize, |next, (len, step)| (*len == 1 || *step == next).then(|| next * len));
-        let data = if contiguous.is_some() && count > 0 {
-            data[*offset..*offset + count].to_vec()
+        let values = if contiguous.is_some() || count == 0 {
+            Values::Stored(from)
         } else {
-            gather(data, view, count)
+            self.spend((span * size) as u64)?;
+            Values::Strided { from, shape: shape.clone(), stride: stride.clone() }
         };
-        Ok(HostTensor { shape: shape.clone(), data })
+        Ok(LazyTensor::new(shape.clone(), values))
     }
 
-    /// The number of elements of a view that lies within its storage.
-    fn claim(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<usize, String> {
+    fn spend(&mut self, bytes: u64) -> std::result::Result<(), String> {
+        self.budget = self.budget.checked_sub(bytes).ok_or("more bytes to read in all than storages have")?;
+        Ok(())
+    }
+
+    /// The number of elements of a view that lies within its storage, and of those from its first to its last.
+    fn claim(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<(usize, usize), String> {
         let TensorView { storage, offset, shape, stride } = view;
         let len = heap.storages[*storage].len;
         let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
@@ -165,41 +192,35 @@ impl Storages<'_> {
             return Err(format!("shape {shape:?}, stride {stride:?} at {offset} of a storage of {len} elements"));
         }
         self.elements = self.elements.checked_sub(count).ok_or("more elements in all than the file has bytes")?;
-        Ok(count)
+        Ok((count, span + 1))
     }
 
-    fn values(&mut self, heap: &Heap, at: usize) -> std::result::Result<&[f32], String> {
+    /// Type and first byte of a storage, which is read through when it is first seen: its checksum is held against it.
+    fn place(&mut self, heap: &Heap, at: usize) -> std::result::Result<(Dtype, u64), String> {
         let storage = &heap.storages[at];
-        let known = self.last.take().filter(|(last, _)| heap.storages[*last] == *storage);
-        let values = match known {
-            Some((_, values)) => values,
+        let kind = dtype(&storage.kind).ok_or_else(|| format!("elements of type {}", storage.kind))?;
+        let (known, start, len) = match self.known.get(&storage.key) {
+            Some(known) => *known,
             None => {
-                let kind = dtype(&storage.kind).ok_or_else(|| format!("elements of type {}", storage.kind))?;
                 let name = format!("{}data/{}", self.root, storage.key);
-                let bytes = stored(&mut self.archive, &name, self.bytes as u64)?;
-                self.bytes = self.bytes.saturating_sub(bytes.len());
-                let values = to_f32(kind, &bytes).ok_or_else(|| format!("elements of type {}", storage.kind))?;
-                if values.len() != storage.len {
-                    return Err(format!("a storage of {} elements where {} are promised", values.len(), storage.len));
-                }
-                values
+                let mut file = entry(&mut self.archive, &name, self.budget)?;
+                let start = file.data_start().ok_or_else(|| format!("{name}: no place in the file"))?;
+                let read = io::copy(&mut file, &mut io::sink()).map_err(|e| format!("{name}: {e}"))?;
+                drop(file);
+                self.spend(read)?;
+                let known = (kind, start, read as usize / (kind.bitsize() / 8));
+                self.known.insert(storage.key.clone(), known);
+                known
             }
         };
-        Ok(&self.last.insert((at, values)).1)
-    }
-}
-
-/// The elements of a strided view, row-major.
-fn gather(data: &[f32], view: &TensorView, count: usize) -> Vec<f32> {
-    let at = |mut index: usize| {
-        let mut place = view.offset;
-        for (len, step) in view.shape.iter().zip(&view.stride).rev() {
-            place += index % len * step;
-            index /= len;
+        if known != kind {
+            return Err(format!("elements of type {kind:?}, which are {known:?} elsewhere"));
         }
-        data[place]
-    };
-    (0..count).map(at).collect()
+        if len != storage.len {
+            return Err(format!("a storage of {len} elements where {} are promised", storage.len));
+        }
+        Ok((kind, start))
+    }
 }
 
 #[cfg(test)]

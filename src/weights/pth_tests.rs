@@ -1,12 +1,13 @@
 //! Real checkpoints, and hostile ones.
 
-use std::io::Write as _;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
 use std::time::Instant;
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::*;
+use super::super::from_bytes as load;
 
 fn stored_archive(pickle: &[u8], files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));

@@ -4,54 +4,64 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
-use super::{Error, HostTensor, Result, Tensors};
+use super::lazy::{Bytes, Content, Stretch, Values};
+use super::{Error, LazyTensor, Result, TensorSource, Tensors};
 
 pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
     move |source| Error::Io { doing, path: path.to_path_buf(), source }
 }
 
-/// Reads every tensor of a safetensors file; f32, f16, bf16, f64, integers and bool all become f32.
+/// Finds every tensor of a safetensors file; f32, f16, bf16, f64, integers and bool all become f32.
 ///
 /// The header is held against the file's true size before anything is allocated, so a file that lies
 /// costs no memory; errors name the file and the tensor.
-pub(super) fn read(path: &Path, map: &[u8]) -> Result<Tensors> {
-    let parsed = parse(path, map)?;
-    parsed
-        .iter()
-        .map(|(name, view)| {
-            let data = to_f32(view.dtype(), view.data()).ok_or_else(|| Error::Tensor {
-                path: path.to_path_buf(),
+pub(super) fn read(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
+    let path = &bytes.path;
+    with_header(bytes, |map, parsed| {
+        let tensor = |(name, view): (&str, TensorView<'_>)| {
+            let (shape, dtype) = (view.shape().to_vec(), view.dtype());
+            to_f32(dtype, &[]).ok_or_else(|| Error::Tensor {
+                path: path.clone(),
                 tensor: name.to_string(),
                 expected: "F32, F16, BF16, F64, an integer or BOOL".into(),
-                got: format!("{:?}", view.dtype()),
+                got: format!("{dtype:?}"),
             })?;
-            Ok((name.to_string(), HostTensor { shape: view.shape().to_vec(), data }))
-        })
-        .collect()
+            let at = (view.data().as_ptr().addr() - map.as_ptr().addr()) as u64;
+            let stored = Values::Stored(Stretch { bytes: Arc::clone(bytes), dtype, at });
+            Ok((name.to_string(), LazyTensor::new(shape, stored)))
+        };
+        parsed.iter().map(tensor).collect()
+    })
 }
 
 /// Whether a file's header and size agree, without reading its tensors.
 pub(crate) fn check(path: &Path) -> Result<()> {
-    let map = map(path)?;
-    parse(path, &map).map(drop)
+    with_header(&Bytes::open(path)?, |_, _| Ok(()))
 }
 
-pub(super) fn map(path: &Path) -> Result<memmap2::Mmap> {
-    let file = File::open(path).map_err(io_error("open", path))?;
-    let about = file.metadata().map_err(io_error("read", path))?;
-    if !about.is_file() {
-        return Err(malformed(path, "it is not a regular file"));
+/// Looks at a file's header. Of a file on the disk only that much is read: the map is of the whole, as the parser wants
+/// it, and what is not touched stays outside.
+fn with_header<T>(bytes: &Bytes, look: impl FnOnce(&[u8], &SafeTensors<'_>) -> Result<T>) -> Result<T> {
+    let path = &bytes.path;
+    if bytes.len < 8 {
+        return Err(malformed(path, format!("expected a header, got {} bytes in all", bytes.len)));
     }
-    if about.len() < 8 {
-        return Err(malformed(path, format!("expected a header, got {} bytes in all", about.len())));
-    }
-    // SAFETY: the map is read-only and dropped before `load` or `check` returns. Another process that
-    // shortens the file meanwhile would raise SIGBUS; our own files are replaced, never rewritten.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(io_error("map", path))
+    let map;
+    let content: &[u8] = match &bytes.content {
+        Content::Memory(content) => content,
+        Content::File(file) => {
+            // SAFETY: the map is read-only and dropped before this returns. Another process that shortens
+            // the file meanwhile would raise SIGBUS; our own files are replaced, never rewritten.
+            map = unsafe { memmap2::Mmap::map(file) }.map_err(io_error("map", path))?;
+            &map
+        }
+    };
+    look(content, &parse(path, content)?)
 }
 
 fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<SafeTensors<'a>> {
@@ -111,17 +121,21 @@ pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
 /// Writes a safetensors file: f32, tensors and metadata sorted by name, so equal tensors make equal bytes.
 ///
 /// It is written aside, synced and renamed: under `path` there is always the old file or the new one.
-pub fn save(path: impl AsRef<Path>, tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<()> {
+pub fn save<T: TensorSource>(
+    path: impl AsRef<Path>,
+    tensors: &Tensors<T>,
+    metadata: &BTreeMap<String, String>,
+) -> std::result::Result<(), T::Error> {
     let path = path.as_ref();
     let aside = aside(path);
     let written = (|| {
         let file = File::create(&aside).map_err(io_error("create", &aside))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        write_to(&mut out, tensors, metadata).map_err(io_error("write", &aside))?;
+        write_to(&mut out, &aside, tensors, metadata)?;
         let file = out.into_inner().map_err(|e| e.into_error()).map_err(io_error("write", &aside))?;
         file.sync_all().map_err(io_error("sync", &aside))?;
         std::fs::rename(&aside, path).map_err(io_error("rename into place", path))?;
-        sync_parent(path).map_err(io_error("sync the folder of", path))
+        Ok(sync_parent(path).map_err(io_error("sync the folder of", path))?)
     })();
     if written.is_err() {
         // The first error is the one worth reporting.
@@ -149,15 +163,15 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
-fn header(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+fn header<T: TensorSource>(tensors: &Tensors<T>, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut entries = BTreeMap::new();
     if !metadata.is_empty() {
         entries.insert("__metadata__", serde_json::json!(metadata));
     }
     let mut start = 0;
     for (name, tensor) in tensors.iter() {
-        let end = start + 4 * tensor.data.len();
-        let entry = serde_json::json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] });
+        let end = start + 4 * tensor.elements();
+        let entry = serde_json::json!({ "dtype": "F32", "shape": tensor.shape(), "data_offsets": [start, end] });
         entries.insert(name, entry);
         start = end;
     }
@@ -168,43 +182,46 @@ fn header(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Vec<u8> {
 }
 
 /// The size in bytes of the file that [`write_to`] makes.
-pub(crate) fn encoded_size(tensors: &Tensors, metadata: &BTreeMap<String, String>) -> u64 {
+pub(crate) fn encoded_size<T: TensorSource>(tensors: &Tensors<T>, metadata: &BTreeMap<String, String>) -> u64 {
     (8 + header(tensors, metadata).len() + 4 * tensors.elements()) as u64
 }
 
-/// Writes the bytes of a safetensors file.
-pub(crate) fn write_to(
+/// Writes the bytes of a safetensors file: the header, which shapes alone decide, then each tensor's values as they come.
+/// `path` is for messages.
+pub(crate) fn write_to<T: TensorSource>(
     out: &mut (impl Write + ?Sized),
-    tensors: &Tensors,
+    path: &Path,
+    tensors: &Tensors<T>,
     metadata: &BTreeMap<String, String>,
-) -> io::Result<()> {
-    for (name, tensor) in tensors.iter() {
-        let expected: usize = tensor.shape.iter().product();
-        if expected != tensor.data.len() {
-            let got = tensor.data.len();
-            let shape = &tensor.shape;
-            let what = format!("tensor {name} of shape {shape:?}: expected {expected} values, got {got}");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-    }
+) -> std::result::Result<(), T::Error> {
     let header = header(tensors, metadata);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    for (_, tensor) in tensors.iter() {
-        if cfg!(target_endian = "little") {
-            out.write_all(bytemuck::cast_slice(&tensor.data))?;
-        } else {
-            for value in &tensor.data {
-                out.write_all(&value.to_le_bytes())?;
-            }
+    let size = (header.len() as u64).to_le_bytes();
+    out.write_all(&size).and_then(|()| out.write_all(&header)).map_err(io_error("write", path))?;
+    for (name, tensor) in tensors.iter() {
+        let mut got = 0;
+        tensor.read(|values| {
+            got += values.len();
+            write_values(out, values).map_err(|e| T::Error::from(io_error("write", path)(e)))
+        })?;
+        let (shape, expected) = (tensor.shape(), tensor.elements());
+        if got != expected {
+            let what = format!("tensor {name} of shape {shape:?}: expected {expected} values, got {got}");
+            return Err(io_error("write", path)(io::Error::new(io::ErrorKind::InvalidInput, what)).into());
         }
     }
-    out.flush()
+    Ok(out.flush().map_err(io_error("write", path))?)
+}
+
+fn write_values(out: &mut (impl Write + ?Sized), values: &[f32]) -> io::Result<()> {
+    if cfg!(target_endian = "little") {
+        return out.write_all(bytemuck::cast_slice(values));
+    }
+    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::load;
+    use super::super::{HostTensor, load};
     use super::*;
 
     fn sample() -> Tensors {

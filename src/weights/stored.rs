@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{HostTensor, Result, Tensors, position};
+use super::{Error, HostTensor, Result, TensorSource, Tensors, position};
 
 /// Largest difference from a fixed table that halved precision (bf16 near 1) explains.
 const ROUNDING: f32 = 4e-3;
@@ -58,8 +58,15 @@ pub(super) fn is_table(name: &str) -> bool {
 }
 
 /// The position tables of a file, by name.
-pub fn tables(tensors: &Tensors) -> impl Iterator<Item = (&str, Stored)> {
-    tensors.iter().filter(|(name, _)| is_table(name)).filter_map(|(name, table)| Some((name, recognise(table)?)))
+///
+/// # Errors
+/// Values that cannot be read.
+pub fn tables<T: TensorSource<Error = Error>>(tensors: &Tensors<T>) -> Result<Vec<(&str, Stored)>> {
+    let mut tables = Vec::new();
+    for (name, table) in tensors.iter().filter(|(name, _)| is_table(name)) {
+        tables.extend(recognise(&table.host()?).map(|which| (name, which)));
+    }
+    Ok(tables)
 }
 
 /// Tokens a side of a square; none of another number.
@@ -180,9 +187,9 @@ mod tests {
         assert_eq!(recognise(&HostTensor { shape: vec![0, 4], data: vec![] }), None);
         let named = |name: &str| (name.to_owned(), table(17, flat(true)));
         let tensors = ["m.pos_embed", "decoder_pos_embed", "pos_embed_vid", "a.pos_embedding.weight"].map(named);
-        let tensors = tensors.into_iter().collect();
+        let tensors: Tensors = tensors.into_iter().collect();
         assert_eq!(
-            tables(&tensors).map(|t| t.0).collect::<Vec<_>>(),
+            tables(&tensors).unwrap().iter().map(|t| t.0).collect::<Vec<_>>(),
             ["decoder_pos_embed", "m.pos_embed", "pos_embed_vid"]
         );
     }
