@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::UNIX_EPOCH;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,12 +78,14 @@ impl Record {
         let path = out.join("prepared.jsonl");
         let failed = |e| Error::io(&path, e);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Busy { path: out.to_owned() });
+        // A program that another thread is just starting holds the locks of this process for a moment.
+        for wait in (0..20).rev() {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if wait > 0 => thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: out.to_owned() }),
+                // A file system without locks.
+                Ok(()) | Err(TryLockError::Error(_)) => break,
             }
-            // A file system without locks.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let mut before = HashMap::new();
         for line in BufReader::new(File::open(&path).map_err(failed)?).split(b'\n') {
