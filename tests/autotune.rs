@@ -22,7 +22,7 @@ fn choices_are_made_once_listed_and_cleared() {
     let tune = ["autotune", "--kernels", "portable", "--only", "demo"];
     let text = ok(&tune);
     let questions = text.lines().filter(|line| line.starts_with("product ")).count();
-    assert!(questions > 20 && text.contains("matmul_64x64 "), "{text}");
+    assert!(questions > 20 && text.contains("matmul_32x32 "), "{text}");
     assert!(ok(&tune).contains("nothing to choose"));
     let listed = ok(&["autotune", "--list"]);
     assert_eq!(listed.lines().filter(|line| line.starts_with("  product ")).count(), questions, "{listed}");
