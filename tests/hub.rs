@@ -224,7 +224,7 @@ fn a_sharded_repository_is_read_once() {
     let server = serve(Site { files: sharded(dir), ..Site::default() });
     let report = succeed(server.mvd(&home).args(["inspect", "hf:owner/name"]));
     assert!(report.contains("MAE: dim 32, depth 2") && report.contains("safetensors in 2 files"), "{report}");
-    assert!(report.contains("4, says config.json"), "{report}");
+    assert!(report.contains("4 (config.json, num_attention_heads)"), "{report}");
     let seen = server.seen();
     let bodies = seen.iter().filter(|line| line.starts_with("/cdn/") && line.ends_with("bytes=0-")).count();
     assert_eq!(bodies, 2, "{seen:?}");

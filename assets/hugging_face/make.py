@@ -23,7 +23,9 @@ def convert(mvd, name, reference, folder):
     weights = {key[6:]: value for key, value in reference.items() if key.startswith("model.")}
     source = folder / "source.safetensors"
     save_file(weights, source)
-    subprocess.run([mvd, "convert", source, folder / name, *FLAGS], check=True)
+    # MVD's classifiers have the same names.
+    model = ["--model", "videomae"] if name == "classifier" else []
+    subprocess.run([mvd, "convert", source, folder / name, *FLAGS, *model], check=True)
     return folder / name
 
 

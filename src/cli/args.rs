@@ -61,6 +61,11 @@ pub(super) struct DataArgs {
 }
 
 impl DataArgs {
+    /// Whether a patch is given.
+    pub fn gives_patch(&self) -> bool {
+        self.patch.is_some()
+    }
+
     pub fn apply(&self, c: &mut DataConfig) {
         set(&mut c.path, &self.data);
         set(&mut c.root, &self.root);

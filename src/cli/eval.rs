@@ -1,24 +1,70 @@
-//! `mvd eval` and `mvd predict`
+//! `mvd eval`
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::args::set;
-use super::{AdapterArgs, Failure, report, train};
-use crate::config::{FinetuneConfig, OptimConfig};
-use crate::data::{Index, Item, Items};
-use crate::eval::{Evaluator, Score, Views, ranking};
+use super::args::{set, threads};
+use super::model::{ModelArgs, views};
+use super::{AdapterArgs, Failure, report};
+use crate::config::{DataConfig, FinetuneConfig};
+use crate::data::Dataset;
+use crate::eval::{Evaluator, Score, Views};
 use crate::gpu::Gpu;
+use crate::model::opened::Opened;
 use crate::train::checkpoint::Which;
-use crate::train::finetune;
-use crate::weights::{self, Import};
+use crate::weights::Kind;
+
+/// How a classifier looks at videos.
+#[derive(Args)]
+pub(super) struct TestArgs {
+    /// Clips in time [default: the run's, else 1].
+    #[arg(long)]
+    clips: Option<usize>,
+    /// Crops a clip, 1 or 3 [default: the run's, else 1].
+    #[arg(long)]
+    crops: Option<usize>,
+    /// Clips of a batch [default: 16, or as many as the adapter's limits allow].
+    #[arg(long)]
+    batch: Option<usize>,
+}
+
+/// Clips of a batch where no flag says otherwise.
+const BATCH: usize = 16;
+
+impl TestArgs {
+    /// The views of a classifier's test, by flags, its run or one of each.
+    pub fn views(&self, opened: &Opened) -> Result<Views, Failure> {
+        let of_run = |key: &str| opened.run.get(key).and_then(toml::Value::as_integer).map(|n| n as usize);
+        let clips = self.clips.or(of_run("test_clips")).unwrap_or(1);
+        let crops = self.crops.or(of_run("test_crops")).unwrap_or(1);
+        views(opened, clips, crops)
+    }
+
+    /// A classifier ready to score `clips` clips in all.
+    pub fn evaluator(&self, gpu: &Arc<Gpu>, opened: &Opened, clips: usize) -> Result<Evaluator, Failure> {
+        if opened.about.kind != Kind::Classifier {
+            let (path, kind) = (opened.origin.path.display(), opened.about.kind.name());
+            return Err(
+                format!("{path}: expected a classifier, got a {kind}; `mvd finetune --init` makes one of it").into()
+            );
+        }
+        if self.batch == Some(0) {
+            return Err("--batch: expected at least 1, got 0".into());
+        }
+        let batch = self.batch.unwrap_or(BATCH.min(clips.max(1)));
+        let evaluator = Evaluator::open(gpu, opened, batch, true)?;
+        if self.batch.is_some_and(|asked| asked > evaluator.batch_size()) {
+            log::warn!("--batch {batch}: {} clips at once is what the adapter takes", evaluator.batch_size());
+        }
+        Ok(evaluator)
+    }
+}
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Run directory of a fine-tuning.
+    /// A classifier: run directory of a fine-tuning, weight file, folder of Hugging Face's, or hf:owner/name.
     run: PathBuf,
     /// Which of its weights.
     #[arg(long, value_enum, default_value_t)]
@@ -32,12 +78,10 @@ pub(super) struct EvalArgs {
     /// What `mvd check-data --index` wrote of the set [default, for the run's validation set: the run's].
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
-    /// Clips in time [default: the run's].
-    #[arg(long)]
-    clips: Option<usize>,
-    /// Crops a clip, 1 or 3 [default: the run's].
-    #[arg(long)]
-    crops: Option<usize>,
+    #[command(flatten)]
+    test: TestArgs,
+    #[command(flatten)]
+    model: ModelArgs,
     /// File to write the confusion matrix to, as CSV: a row a label, a column a prediction.
     #[arg(long, value_name = "FILE")]
     confusion: Option<PathBuf>,
@@ -45,62 +89,49 @@ pub(super) struct EvalArgs {
     gpu: AdapterArgs,
 }
 
-#[derive(Args)]
-pub(super) struct PredictArgs {
-    /// Run directory of a fine-tuning.
-    run: PathBuf,
-    /// Which of its weights.
-    #[arg(long, value_enum, default_value_t)]
-    weights: Which,
-    /// Videos.
-    #[arg(required = true)]
-    videos: Vec<PathBuf>,
-    /// Names of the classes, one a line.
-    #[arg(long, value_name = "FILE")]
-    names: Option<PathBuf>,
-    /// Classes to print.
-    #[arg(long, default_value_t = 5)]
-    top: usize,
-    #[command(flatten)]
-    gpu: AdapterArgs,
-}
-
-/// A run's classifier with the weights of `checkpoint`, ready to score clips.
-fn evaluator(gpu: &Arc<Gpu>, config: &FinetuneConfig, checkpoint: &Path) -> Result<Evaluator, Failure> {
-    let batch = config.optim.batch.min(16);
-    // A test cuts its views itself: one clip of each.
-    let config = FinetuneConfig { repeats: 1, optim: OptimConfig { batch, ..config.optim.clone() }, ..config.clone() };
-    let mut evaluator = Evaluator::new(gpu, &finetune::arch(&config)?)?;
-    let (tensors, _) = weights::open(checkpoint)?;
-    let tensors = weights::adopt(tensors, evaluator.specs(), &Import::exact(), checkpoint)?;
-    evaluator.set_weights::<_, crate::eval::Error>(&tensors)?;
-    Ok(evaluator)
+/// The set to test on: that of --data, else the run's validation set.
+fn videos(args: &EvalArgs, opened: &Opened) -> Result<(PathBuf, Dataset), Failure> {
+    let config: Option<FinetuneConfig> = match &args.data {
+        None if opened.run.contains_key("val") => Some(opened.run.clone().try_into()?),
+        _ => None,
+    };
+    let of_run = config.as_ref().map(|config| (&config.val, &config.data));
+    let Some(data) = args.data.as_ref().or(of_run.map(|(val, _)| val)).filter(|data| !data.as_os_str().is_empty())
+    else {
+        return Err(
+            "--data: expected a list of `path label` lines, got none; there is no run with a validation set".into()
+        );
+    };
+    // The run's root is of its lists, its index of its own sets.
+    let mut root =
+        opened.run.get("data").and_then(|data| data.get("root")?.as_str()).map(PathBuf::from).unwrap_or_default();
+    let mut index = of_run.map_or_else(PathBuf::new, |(_, rules): (_, &DataConfig)| rules.index.clone());
+    set(&mut root, &args.root);
+    set(&mut index, &args.index);
+    let given = |path: PathBuf| (!path.as_os_str().is_empty()).then_some(path);
+    let set = Dataset::open(data, given(root).as_deref())?.with_index(given(index).as_deref())?;
+    Ok((data.clone(), set))
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
-    let (config, checkpoint): (FinetuneConfig, _) = train::look(&args.run, args.weights)?;
-    let data = args.data.as_ref().unwrap_or(&config.val);
-    if data.as_os_str().is_empty() {
-        return Err("--data: expected a list of `path label` lines, got none; the run has no validation set".into());
+    let opened = args.model.open(&args.run, args.weights)?;
+    let classes = opened.about.classes.unwrap_or(0);
+    let (data, set) = videos(args, &opened)?;
+    set.expect_labels(classes)?;
+    if let Some(names) = opened.names.as_ref().filter(|names| !set.classes.is_empty() && names.value != set.classes) {
+        let (path, of_set, from) = (data.display(), set.classes.join(", "), &names.from);
+        let of_model = names.value.join(", ");
+        return Err(format!(
+            "{path}: its classes are {of_set}; the model's are {of_model} ({from}): labels would differ"
+        )
+        .into());
     }
-    let mut rules = config.data.clone();
-    if args.data.is_some() {
-        // The run's index is of its own sets.
-        rules.index = PathBuf::new();
-    }
-    set(&mut rules.root, &args.root);
-    set(&mut rules.index, &args.index);
-    let set = rules.open(data)?;
-    set.expect_labels(config.classes)?;
-    let (clips, crops) = (args.clips.unwrap_or(config.test_clips), args.crops.unwrap_or(config.test_crops));
-    if clips == 0 || ![1, 3].contains(&crops) {
-        return Err(format!("--clips, --crops: expected 1 or more, and 1 or 3; got {clips} and {crops}").into());
-    }
+    let views = args.test.views(&opened)?;
+    let Views { clips, crops, .. } = views;
     let gpu = args.gpu.open()?;
-    let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
-    let views: Views = finetune::views(&config, clips, crops);
+    let mut evaluator = args.test.evaluator(&gpu, &opened, set.items.len() * clips * crops)?;
     let bar = report::bar(set.items.len() * clips * crops, "clips");
-    let scores = evaluator.scores(&set.items, &set.index, &views, config.data.threads, &mut |n| {
+    let scores = evaluator.scores(&set.items, &set.index, &views, threads(), &mut |n| {
         bar.inc(n as u64);
         true
     })?;
@@ -111,7 +142,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         return Err(format!("{}: none of its {} videos could be read", data.display(), set.items.len()).into());
     }
     if score.not_finite > 0 {
-        let (file, bad) = (checkpoint.display(), score.not_finite);
+        let (file, bad) = (opened.origin.path.display(), score.not_finite);
         return Err(
             format!("{file}: scores of {bad} of {counted} videos are not finite; the weights are no good").into()
         );
@@ -132,59 +163,4 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     Ok(())
-}
-
-/// A name a line, without a byte order mark and without empty lines at the end.
-fn names_of(text: &str) -> Vec<String> {
-    let text = text.trim_start_matches('\u{feff}').trim_end();
-    text.lines().map(|line| line.trim().to_owned()).collect()
-}
-
-pub(super) fn predict(args: &PredictArgs) -> Result<(), Failure> {
-    let (config, checkpoint): (FinetuneConfig, _) = train::look(&args.run, args.weights)?;
-    let names: Vec<String> = match &args.names {
-        None => Vec::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-            let names = names_of(&text);
-            if names.len() != config.classes {
-                let (path, got) = (path.display(), names.len());
-                return Err(format!("--names {path}: expected {} lines, got {got}", config.classes).into());
-            }
-            names
-        }
-    };
-    let gpu = args.gpu.open()?;
-    let mut evaluator = evaluator(&gpu, &config, &checkpoint)?;
-    let items: Items = args.videos.iter().map(Item::of).collect();
-    let views = finetune::views(&config, config.test_clips, config.test_crops);
-    let scores = evaluator.scores(&items, &Index::default(), &views, config.data.threads, &mut |_| true)?;
-    let mut unread = 0;
-    for (item, score) in items.iter().zip(scores) {
-        let Some(score) = score else {
-            unread += 1;
-            continue;
-        };
-        let mut text = format!("{}:", item.path.display());
-        for class in ranking(&score.shares).into_iter().take(args.top) {
-            let name = names.get(class).map_or_else(|| class.to_string(), Clone::clone);
-            let _ = write!(text, "  {name} {:.1} %", 100.0 * score.shares[class]);
-        }
-        println!("{text}");
-    }
-    if unread > 0 { Err(format!("{unread} of {} videos could not be read", items.len()).into()) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_come_from_files_of_all_editors() {
-        for text in ["wave\na b\n", "wave\na b", "\u{feff}wave\r\na b\r\n\r\n", "wave\na b\n\n \n"] {
-            assert_eq!(names_of(text), ["wave", "a b"], "{text:?}");
-        }
-        // An empty name in between keeps its place.
-        assert_eq!(names_of("a\n\nb\n"), ["a", "", "b"]);
-    }
 }

@@ -13,10 +13,13 @@ use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
 use crate::data::RandAugment;
 use crate::gpu::Recorder;
 use crate::model::Vit;
+use crate::model::encoder::Family;
+use crate::model::opened::{Given as Facts, Opened, family_name};
 use crate::recipes;
 use crate::train::finetune;
 use crate::train::groups::{self, LayerDecay};
 use crate::train::session::Session;
+use crate::weights::Stack;
 
 /// Flags left out take the values of the published small model on Kinetics-400.
 #[derive(Args)]
@@ -25,7 +28,7 @@ pub(super) struct FinetuneArgs {
     /// Run directory to make.
     #[arg(long, default_value = "runs/finetune")]
     out: PathBuf,
-    /// Whose encoder it is: a student's, or VideoMAE's own.
+    /// Whose encoder it is: a student's, or VideoMAE's own [default: what --init is].
     #[arg(long, value_enum)]
     model: Option<EncoderKind>,
     /// Weights to start from, safetensors or PyTorch; without it, from scratch.
@@ -37,7 +40,7 @@ pub(super) struct FinetuneArgs {
     /// Classes.
     #[arg(long)]
     classes: Option<usize>,
-    /// Encoder: tiny, small, base, large, huge, or dim,depth,heads.
+    /// Encoder: tiny, small, base, large, huge, or dim,depth,heads [default: what --init is].
     #[arg(long, value_parser = size)]
     size: Option<Vit>,
     /// Which frames make a clip.
@@ -93,6 +96,51 @@ pub(super) struct FinetuneArgs {
 }
 
 impl FinetuneArgs {
+    /// Takes from the file of `--init` whose encoder it is, its size and its patch, where no flag says them.
+    fn adapt(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
+        if config.init.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let file = config.init.display();
+        let opened =
+            Opened::open(&config.init, &Facts { family: self.model.map(EncoderKind::family), ..Facts::default() })?;
+        // A recipe and a config name the model, as --model does.
+        let stated = self.run.recipe.is_some() || self.run.config.is_some();
+        let family = match &opened.family {
+            None if stated => config.model.family(),
+            _ => opened.family()?,
+        };
+        let model = match family {
+            Family::Mvd => EncoderKind::Mvd,
+            Family::VideoMae => EncoderKind::Videomae,
+            Family::Mae => {
+                return Err(
+                    format!("--init {file}: expected a model of clips, got an MAE, which sees single frames").into()
+                );
+            }
+        };
+        if model != config.model {
+            say(&format!("model: {}, as {file} is", family_name(model.family())));
+            config.model = model;
+        }
+        if let Some(size) = &self.size {
+            opened.expect_heads(size, "--size")?;
+        } else if opened.heads().is_some() || opened.about.encoder != shape(&config.encoder) {
+            let encoder = opened.vit()?;
+            if encoder != config.encoder {
+                let Vit { dim, depth, heads, .. } = encoder;
+                say(&format!("encoder: {dim},{depth},{heads}, as {file} is"));
+                config.encoder = encoder;
+            }
+        }
+        if !self.data.gives_patch() && config.data.patch != opened.about.patch {
+            say(&format!("patch: {}, as {file} is", opened.about.patch));
+            config.data.patch = opened.about.patch;
+        }
+        config.data.tubelet = opened.about.tubelet;
+        Ok(())
+    }
+
     fn fitted(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
         let base = config.clone();
         self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
@@ -145,6 +193,7 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
         set(&mut config.drop_path, &self.drop_path);
         set(&mut config.head_dropout, &self.head_dropout);
         set(&mut config.ema, &self.ema);
+        self.adapt(&mut config)?;
         self.fitted(&mut config)?;
         Ok(config)
     }
@@ -166,6 +215,10 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
         self.fitted(config)?;
         Ok(config.validate()?)
     }
+}
+
+fn shape(vit: &Vit) -> Stack {
+    Stack { dim: vit.dim, depth: vit.depth }
 }
 
 /// Records a step of this optimiser.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use super::weights::config_beside;
-use crate::weights::{
-    self, Description, Kind, LazyTensor, Origin, TensorSource, Tensors, describe, stored, usual_heads,
-};
+use super::model::ModelArgs;
+use crate::model::classifier::Pooling;
+use crate::model::encoder::Family;
+use crate::model::opened::Opened;
+use crate::train::checkpoint::Which;
+use crate::weights::{self, Description, Kind, LazyTensor, Origin, TensorSource, Tensors, stored};
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
@@ -17,6 +19,11 @@ pub(super) struct InspectArgs {
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
+    /// Which of the weights.
+    #[arg(long, value_enum, default_value_t)]
+    weights: Which,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 /// Missing tensors that are named; of more, their number.
@@ -25,60 +32,64 @@ const NAMED: usize = 6;
 const OF_A_RUN: [&str; 2] = ["optimizer.safetensors", "state.json"];
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let (tensors, origin) = weights::open(&args.file)?;
-    let about = describe(&tensors);
-    match &about {
-        Some(about) => println!("{about}"),
-        None => println!("no model that mvd knows: no patch_embed.proj.weight"),
+    let opened = match args.model.open(&args.file, args.weights) {
+        Ok(opened) => opened,
+        Err(failure) if matches!(failure.downcast_ref(), Some(weights::Error::NoModel { .. })) => {
+            println!("no model that mvd knows: no patch_embed.proj.weight");
+            let (tensors, origin) = weights::open(&args.file)?;
+            content(&tensors, &origin);
+            list(args, &tensors);
+            return Ok(());
+        }
+        Err(failure) => return Err(failure),
+    };
+    println!("{}", opened.about);
+    content(&opened.tensors, &opened.origin);
+    println!("{opened}");
+    positions(&opened.tensors)?;
+    let strange = opened.strange();
+    if let Some(first) = strange.first() {
+        println!("unexpected {first} and {} more: mvd does not compute such blocks", strange.len() - 1);
     }
-    println!("file       {}", file(&origin));
+    uses(&opened);
+    list(args, &opened.tensors);
+    Ok(())
+}
+
+fn content(tensors: &Tensors<LazyTensor>, origin: &Origin) {
+    println!("file       {}", file(origin));
     let (count, elements) = (tensors.len(), tensors.elements());
     println!("tensors    {count}, {elements} values ({:.1} million)", elements as f64 / 1e6);
-    if let Some(about) = &about {
-        println!("heads      {}", heads(about, &origin)?);
-        positions(&tensors)?;
-        uses(&tensors, about, &origin);
+}
+
+fn list(args: &InspectArgs, tensors: &Tensors<LazyTensor>) {
+    for (name, tensor) in tensors.iter().filter(|_| args.tensors) {
+        println!("{name} {:?}", tensor.shape());
     }
-    if args.tensors {
-        for (name, tensor) in tensors.iter() {
-            println!("{name} {:?}", tensor.shape());
-        }
-    }
-    Ok(())
 }
 
 fn file(origin: &Origin) -> String {
     let shards = if origin.files > 1 { format!(" in {} files", origin.files) } else { String::new() };
     let names = if origin.hugging_face { "Hugging Face's names" } else { "official names" };
-    format!("{}{shards}, {:.1} MB, {names}", origin.format, origin.bytes as f64 / 1e6)
-}
-
-/// Tensors do not tell the number of heads.
-fn heads(about: &Description, origin: &Origin) -> Result<String, Failure> {
-    let stored = config_beside(&origin.path)?["num_attention_heads"].as_u64();
-    Ok(match stored {
-        Some(heads) => format!("{heads}, says config.json"),
-        None => format!("not stored; {} in the published model of this width", usual_heads(about.encoder.dim)),
-    })
+    let prefix = if origin.prefix.is_empty() { String::new() } else { format!(" under {}*", origin.prefix) };
+    let others =
+        if origin.others.is_empty() { String::new() } else { format!("; others under {}*", origin.others.join("*, ")) };
+    format!("{}{shards}, {:.1} MB, {names}{prefix}{others}", origin.format, origin.bytes as f64 / 1e6)
 }
 
 fn positions(tensors: &Tensors<LazyTensor>) -> Result<(), Failure> {
-    let mut any = false;
     for (name, table) in stored::tables(tensors)? {
         let learned = matches!(table, stored::Stored::Learned { .. });
         let what = if learned { "; training puts the fixed table in its place" } else { "; computed for any grid" };
-        println!("positions  {name}: {table}{what}");
-        any = true;
-    }
-    if !any {
-        println!("positions  none stored; computed for any grid");
+        println!("stored     {name}: {table}{what}");
     }
     Ok(())
 }
 
 /// What the file is good for, and what each use would miss.
-fn uses(tensors: &Tensors<LazyTensor>, about: &Description, origin: &Origin) {
-    let encoder = missing(tensors, about);
+fn uses(opened: &Opened) {
+    let (about, origin) = (&opened.about, &opened.origin);
+    let encoder = missing(&opened.tensors, about);
     let line = |what: &str, missing: &[String]| {
         let more = missing.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -89,14 +100,21 @@ fn uses(tensors: &Tensors<LazyTensor>, about: &Description, origin: &Origin) {
     println!("uses");
     match about.kind {
         Kind::Mae => line("mvd distill --image-teacher", &encoder),
-        Kind::VideoMae => line("mvd distill --video-teacher", &encoder),
-        Kind::Student | Kind::Classifier | Kind::Encoder => {}
+        _ if opened.family.as_ref().is_some_and(|known| known.value == Family::VideoMae) => {
+            line("mvd distill --video-teacher", &encoder);
+        }
+        _ => {}
     }
     if about.kind != Kind::Mae {
-        // Hugging Face has no model with MVD's positions.
-        let videomae = about.kind == Kind::VideoMae || origin.hugging_face;
-        line(if videomae { "mvd finetune --model videomae --init" } else { "mvd finetune --init" }, &encoder);
+        line("mvd finetune --init", &encoder);
         line("mvd probe, mvd features", &encoder);
+        if about.kind == Kind::Classifier {
+            let norm = if opened.pooling.value == Pooling::Mean { "fc_norm.weight" } else { "norm.weight" };
+            let mut absent = encoder.clone();
+            absent
+                .extend([norm, "head.bias"].map(str::to_owned).into_iter().filter(|n| opened.tensors.get(n).is_none()));
+            line("mvd eval, mvd predict", &absent);
+        }
     }
     let beside = |name: &&str| !origin.path.with_file_name(name).is_file();
     let absent: Vec<String> = OF_A_RUN.iter().filter(|name| beside(name)).map(|name| (*name).to_owned()).collect();
@@ -110,7 +128,7 @@ fn uses(tensors: &Tensors<LazyTensor>, about: &Description, origin: &Origin) {
 
 /// Tensors of the encoder that the file lacks.
 fn missing(tensors: &Tensors<LazyTensor>, about: &Description) -> Vec<String> {
-    let inner = if about.kind == Kind::VideoMae { "encoder." } else { "" };
+    let inner = about.inner();
     let biases: &[&str] = if about.kind == Kind::Mae { &["attn.qkv.bias"] } else { &["attn.q_bias", "attn.v_bias"] };
     let layers = ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];
     let layers = layers.iter().flat_map(|l| ["weight", "bias"].map(|kind| format!("{l}.{kind}")));
@@ -120,5 +138,5 @@ fn missing(tensors: &Tensors<LazyTensor>, about: &Description) -> Vec<String> {
     let outside = ["patch_embed.proj.weight", "patch_embed.proj.bias"].map(str::to_owned);
     let class = (about.kind == Kind::Mae).then(|| "cls_token".to_owned());
     let wanted = outside.into_iter().chain(class).chain(blocks).map(|name| format!("{inner}{name}"));
-    wanted.filter(|name| tensors.get(&format!("{}{name}", about.prefix)).is_none()).collect()
+    wanted.filter(|name| tensors.get(name).is_none()).collect()
 }

@@ -12,7 +12,9 @@ mod eval;
 mod finetune;
 mod init;
 mod inspect;
+mod model;
 mod plot;
+mod predict;
 mod prepare;
 mod pretrain;
 mod probe;
@@ -56,8 +58,8 @@ enum Command {
     Finetune(Box<finetune::FinetuneArgs>),
     /// Test a classifier on labelled videos: top-1, top-5, per class.
     Eval(eval::EvalArgs),
-    /// Print the likeliest classes of videos.
-    Predict(eval::PredictArgs),
+    /// Print the likeliest classes of videos, by any classifier.
+    Predict(predict::PredictArgs),
     /// Draw the training curves of runs.
     Plot(plot::PlotArgs),
     /// Draw what a model makes of a video: reconstruction, similarity of frames, attention.
@@ -165,7 +167,7 @@ pub fn main() -> ExitCode {
         Command::Pretrain(args) => pretrain::run(&args, &given),
         Command::Finetune(args) => finetune::run(&args, &given),
         Command::Eval(args) => eval::run(&args),
-        Command::Predict(args) => eval::predict(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Plot(args) => plot::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Probe(args) => probe::probe(&args),

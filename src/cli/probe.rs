@@ -6,39 +6,31 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::threads;
+use super::model::{ModelArgs, views};
 use super::{AdapterArgs, Failure, report};
 use crate::data::{Dataset, Item};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
-use crate::model::classifier::ClassifierArch;
-use crate::model::encoder::Family;
-use crate::model::{Grid, Vit};
-use crate::weights::{self, HostTensor, Kind, Tensors, describe, usual_heads};
+use crate::train::checkpoint::Which;
+use crate::weights::{self, HostTensor, Tensors};
 
 #[derive(Args)]
 struct EncoderArgs {
-    /// A student, a VideoMAE or a classifier, see `mvd inspect`.
+    /// A student, a VideoMAE or a classifier: a run, a weight file, a folder of Hugging Face's or hf:owner/name.
     #[arg(long)]
     weights: PathBuf,
-    /// Attention heads [default: the published model's of that width].
-    #[arg(long)]
-    heads: Option<usize>,
-    /// Frames of a clip.
-    #[arg(long, default_value_t = 16)]
-    frames: usize,
-    /// Frames of the video from one of the clip's to the next.
-    #[arg(long, default_value_t = 4)]
-    stride: usize,
-    /// Height and width of the frames.
-    #[arg(long, default_value_t = 224)]
-    input_size: usize,
+    /// Which of its weights.
+    #[arg(long, value_enum, default_value_t)]
+    which: Which,
+    #[command(flatten)]
+    model: ModelArgs,
     /// What `mvd check-data --index` wrote of the videos.
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// Clips in time whose features are averaged.
     #[arg(long, default_value_t = 1)]
     clips: usize,
-    /// Clips of a batch.
+    /// Clips of a batch; fewer where the adapter's limits are lower.
     #[arg(long, default_value_t = 8)]
     batch: usize,
     #[command(flatten)]
@@ -74,50 +66,26 @@ pub(super) struct ProbeArgs {
 /// An encoder that pools features.
 struct Encoder<'a> {
     evaluator: Evaluator,
+    views: Views,
     args: &'a EncoderArgs,
 }
 
 impl<'a> Encoder<'a> {
     fn open(args: &'a EncoderArgs) -> Result<Self, Failure> {
-        let file = args.weights.display();
-        let (tensors, _) = weights::open(&args.weights)?;
-        let about = describe(&tensors).ok_or_else(|| format!("{file}: no model that mvd knows"))?;
-        let family = match about.kind {
-            Kind::Mae => {
-                return Err(format!("{file}: expected a model of clips, got an MAE, which sees single frames").into());
-            }
-            Kind::VideoMae => Family::VideoMae,
-            Kind::Student | Kind::Classifier | Kind::Encoder => Family::Mvd,
-        };
-        let dim = about.encoder.dim;
-        let heads = args.heads.unwrap_or(usual_heads(dim));
-        let grid = Grid { frames: args.frames, size: args.input_size, tubelet: about.tubelet, patch: about.patch };
-        for (flag, holds, expected) in [
-            ("--heads", heads > 0 && dim.is_multiple_of(heads.max(1)), format!("one that divides {dim}")),
-            (
-                "--frames",
-                !grid.is_empty() && grid.frames.is_multiple_of(grid.tubelet),
-                format!("a multiple of {}", grid.tubelet),
-            ),
-            ("--input-size", grid.size.is_multiple_of(grid.patch), format!("a multiple of the patch, {}", grid.patch)),
-            ("--batch, --clips, --stride", args.batch > 0 && args.clips > 0 && args.stride > 0, "at least 1".into()),
-        ] {
-            if !holds {
-                return Err(format!("{flag}: expected {expected}").into());
-            }
+        if args.batch == 0 || args.clips == 0 {
+            return Err(format!("--batch, --clips: expected at least 1, got {} and {}", args.batch, args.clips).into());
         }
-        let encoder = Vit { dim, depth: about.encoder.depth, heads, mlp_ratio: 4 };
-        let arch = ClassifierArch::frozen(family, encoder, grid, args.batch);
-        let gpu = args.gpu.open()?;
-        let select = about.prefix.clone() + if about.kind == Kind::VideoMae { "encoder." } else { "" };
-        let evaluator = Evaluator::of_encoder(&gpu, &arch, tensors, select, &args.weights)?;
-        Ok(Encoder { evaluator, args })
+        let opened = args.model.open(&args.weights, args.which)?;
+        let views = Views { segments: false, ..views(&opened, args.clips, 1)? };
+        // Before a GPU is looked for.
+        opened.classifier(args.batch)?;
+        let evaluator = Evaluator::open(&args.gpu.open()?, &opened, args.batch, false)?;
+        Ok(Encoder { evaluator, views, args })
     }
 
     /// Pooled features of every video; none for one that cannot be read.
     fn features(&mut self, set: &Dataset, what: &str) -> Result<Vec<Option<Vec<f64>>>, Failure> {
-        let EncoderArgs { frames, stride, input_size: size, clips, .. } = *self.args;
-        let views = Views { frames, stride, size, segments: false, clips, crops: 1 };
+        let (views, clips) = (self.views, self.args.clips);
         let bar = report::bar(set.items.len() * clips, what);
         let scores = self.evaluator.scores(&set.items, &set.index, &views, threads(), &mut |n| {
             bar.inc(n as u64);

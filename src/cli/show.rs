@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::model::ModelArgs;
 use super::{AdapterArgs, Failure, train};
 use crate::config::PretrainConfig;
 use crate::eval::look::{attention, attention_sheet, brightest, middle_clip, off_diagonal, similarity};
 use crate::eval::reconstruct::{Shown, reconstruct};
-use crate::model::encoder::Family;
 use crate::model::look::LookArch;
-use crate::model::{Grid, Vit};
 use crate::picture::Picture;
 use crate::picture::chart::{Map, draw_maps};
-use crate::train::checkpoint::{RunDir, Which};
+use crate::train::checkpoint::Which;
 use crate::train::pretrain;
-use crate::weights::{self, Kind, LazyTensor, Tensors, describe, usual_heads};
+use crate::weights::{self, LazyTensor, Tensors};
 
 #[derive(Subcommand)]
 pub(super) enum ShowArgs {
@@ -49,28 +48,21 @@ pub(super) struct ReconstructionArgs {
     gpu: AdapterArgs,
 }
 
-/// How the clip that is looked at is taken.
+/// Which weights, and how the clip that is looked at is taken.
 #[derive(Args)]
 struct ClipArgs {
-    /// Frames of the clip [default: the run's, 16 of a weight file].
-    #[arg(long)]
-    frames: Option<usize>,
-    /// Frames of the video from one of the clip's to the next [default: the run's, 4 of a weight file].
-    #[arg(long)]
-    stride: Option<usize>,
-    /// Height and width of the frames [default: the run's, 224 of a weight file].
-    #[arg(long)]
-    input_size: Option<usize>,
-    /// Attention heads [default: the run's, the published model's of a weight file].
-    #[arg(long)]
-    heads: Option<usize>,
+    /// Which of the weights.
+    #[arg(long, value_enum, default_value_t)]
+    weights: Which,
+    #[command(flatten)]
+    of_model: ModelArgs,
     #[command(flatten)]
     gpu: AdapterArgs,
 }
 
 #[derive(Args)]
 pub(super) struct SimilarityArgs {
-    /// Run directories, or weight files.
+    /// Run directories, weight files, folders of Hugging Face's or hf:owner/name.
     #[arg(required = true)]
     models: Vec<PathBuf>,
     /// A video; several are averaged over.
@@ -85,7 +77,7 @@ pub(super) struct SimilarityArgs {
 
 #[derive(Args)]
 pub(super) struct AttentionArgs {
-    /// Run directory, or weight file.
+    /// Run directory, weight file, folder of Hugging Face's or hf:owner/name.
     model: PathBuf,
     /// A video.
     video: PathBuf,
@@ -134,59 +126,12 @@ struct Model {
 }
 
 impl Model {
-    /// Opens a run directory or a weight file; what neither flags nor a run's config say is as published.
     fn open(path: &Path, args: &ClipArgs) -> Result<Model, Failure> {
-        let (file, config) = if path.join("config.toml").exists() {
-            let (run, text) = RunDir::read(path)?;
-            (run.weights(Which::Newest)?, text.parse::<toml::Table>()?)
-        } else {
-            (path.to_owned(), toml::Table::new())
-        };
-        let number = |table: &str, key: &str| {
-            let value = config.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_integer);
-            value.and_then(|v| usize::try_from(v).ok())
-        };
-        let (tensors, _) = weights::open(&file)?;
-        let about = describe(&tensors).ok_or_else(|| format!("{}: no model that mvd knows", file.display()))?;
-        let (family, inner) = match about.kind {
-            Kind::Mae => (Family::Mae, ""),
-            Kind::VideoMae => (Family::VideoMae, "encoder."),
-            Kind::Student | Kind::Classifier | Kind::Encoder => (Family::Mvd, ""),
-        };
-        let dim = about.encoder.dim;
-        let heads = args.heads.or(number("encoder", "heads")).or(number("student", "heads"));
-        let heads = heads.unwrap_or_else(|| usual_heads(dim));
-        // An image model's own config speaks of single frames: it is shown as the distillation shows it.
-        let image = family == Family::Mae;
-        let of_run = |key: &str| number("data", key).filter(|_| !image);
-        let grid = Grid {
-            frames: args.frames.or(of_run("frames")).unwrap_or(if image && !config.is_empty() { 8 } else { 16 }),
-            size: args.input_size.or(number("data", "input_size")).unwrap_or(224),
-            tubelet: if image { 2 } else { about.tubelet },
-            patch: about.patch,
-        };
-        let stride = args.stride.or(of_run("stride")).unwrap_or(if image && !config.is_empty() { 2 } else { 4 });
-        for (flag, holds, expected) in [
-            ("--heads", heads > 0 && dim.is_multiple_of(heads.max(1)), format!("one that divides {dim}")),
-            (
-                "--frames",
-                grid.frames > 0 && grid.frames.is_multiple_of(grid.tubelet),
-                format!("a multiple of {}", grid.tubelet),
-            ),
-            (
-                "--input-size",
-                grid.size > 0 && grid.size.is_multiple_of(grid.patch),
-                format!("a multiple of the patch, {}", grid.patch),
-            ),
-            ("--stride", stride > 0, "at least 1".into()),
-        ] {
-            if !holds {
-                return Err(format!("{flag}: expected {expected}").into());
-            }
-        }
-        let encoder = Vit { dim, depth: about.encoder.depth, heads, mlp_ratio: 4 };
-        let arch = LookArch { family, prefix: format!("{}{inner}", about.prefix), encoder, grid };
-        Ok(Model { arch, tensors, stride })
+        let opened = args.of_model.open(path, args.weights)?;
+        let (family, encoder, grid) = (opened.family()?, opened.vit()?, opened.grid()?);
+        let (prefix, eps) = (opened.about.inner().to_owned(), opened.block_eps());
+        let stride = opened.stride.value;
+        Ok(Model { arch: LookArch { family, prefix, encoder, grid, eps }, tensors: opened.tensors, stride })
     }
 }
 

@@ -7,19 +7,24 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::model::ModelArgs;
+use crate::model::Vit;
+use crate::model::classifier::Pooling;
+use crate::model::encoder::Family;
+use crate::model::opened::Opened;
+use crate::op::layer_norm::EPS;
+use crate::train::checkpoint::Which;
 use crate::weights::stored::{self, Stored};
-use crate::weights::{
-    self, Description, HostTensor, Kind, LazyTensor, TensorSource, Tensors, describe, hf, usual_heads,
-};
+use crate::weights::{self, Description, HostTensor, Kind, LazyTensor, TensorSource, Tensors, hf};
 
 /// Names to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
-    /// MVD's own: one safetensors file.
+    /// MVD's own: one file, safetensors, or a PyTorch checkpoint where its name ends in .pth or .pt.
     Mvd,
-    /// VideoMAE's: one safetensors file.
+    /// VideoMAE's: one file, as for mvd.
     Videomae,
-    /// MAE's: one safetensors file.
+    /// MAE's: one file, as for mvd.
     Mae,
     /// Hugging Face's: a folder with config.json, for `transformers`.
     Hf,
@@ -34,69 +39,64 @@ pub(super) struct ConvertArgs {
     /// Names to write.
     #[arg(long, value_enum)]
     to: Target,
-    /// Attention heads, for config.json [default: the input's config.json, else the published model's of that width].
-    #[arg(long)]
-    heads: Option<usize>,
-    /// Attention heads of the decoder, as --heads.
+    /// Which of its weights.
+    #[arg(long, value_enum, default_value_t)]
+    weights: Which,
+    /// Attention heads of the decoder, for config.json [default: the run's, config.json's, the published decoder's].
     #[arg(long)]
     decoder_heads: Option<usize>,
-    /// Height and width of frames, for config.json and MAE's position tables [default: what these say, else 224].
-    #[arg(long)]
-    input_size: Option<usize>,
-    /// Frames of a clip, for config.json [default: the input's config.json, else 16].
-    #[arg(long)]
-    frames: Option<usize>,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
-/// A Hugging Face `config.json` beside a weight file; null if there is none.
-pub(super) fn config_beside(file: &Path) -> Result<Value, Failure> {
-    let path = file.with_file_name("config.json");
-    match std::fs::read(&path) {
-        Ok(text) => Ok(serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()))?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(e) => Err(format!("cannot read {}: {e}", path.display()).into()),
+/// Endings of PyTorch checkpoints.
+const PYTORCH: [&str; 2] = ["pth", "pt"];
+
+/// Whether a model has a form in these names, and no other model's position table there.
+fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
+    let family = opened.family.as_ref().map(|known| known.value);
+    let kind = opened.about.kind;
+    let holds = match to {
+        Target::Mvd => matches!(family, None | Some(Family::Mvd)),
+        Target::Videomae => matches!(family, None | Some(Family::VideoMae)) && kind != Kind::Student,
+        Target::Mae => kind == Kind::Mae,
+        // transformers has no model with MVD's position table, and none of an encoder under the names that MVD shares.
+        Target::Hf => kind == Kind::Mae || opened.family()? == Family::VideoMae && kind != Kind::Encoder,
+    };
+    if holds {
+        return Ok(());
     }
+    let (file, name) = (opened.origin.path.display(), kind.name());
+    let why = match family {
+        Some(Family::Mvd) => " of MVD, whose position table the programs of these names do not have,",
+        _ => "",
+    };
+    let to = to.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    Err(format!("{file}: a {name}{why} has no form in --to {to}").into())
 }
 
 pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
-    let (tensors, origin) = weights::open(&args.input)?;
-    let unknown = || format!("{}: no model that mvd knows", args.input.display());
-    let about = describe(&tensors).ok_or_else(unknown)?;
-    let fits = match args.to {
-        Target::Mvd => matches!(about.kind, Kind::Student | Kind::Classifier | Kind::Encoder),
-        Target::Videomae => matches!(about.kind, Kind::VideoMae | Kind::Classifier),
-        Target::Mae => about.kind == Kind::Mae,
-        Target::Hf => matches!(about.kind, Kind::Mae | Kind::VideoMae | Kind::Classifier),
-    };
-    if !fits {
-        // transformers has no model with MVD's position table.
-        return Err(
-            format!("{}: a {} has no form in --to {:?}", args.input.display(), about.kind.name(), args.to).into()
-        );
-    }
-    let named = |(name, tensor): (String, _)| Some((name.strip_prefix(&about.prefix)?.to_owned(), tensor));
-    let mut own: Tensors<LazyTensor> = tensors.into_iter().filter_map(named).collect();
-    let given = config_beside(&origin.path)?;
-    let size = input_size(args, &about, &own, &given)?;
-    if about.kind == Kind::Mae {
-        with_positions(&mut own, &about, size, &args.input)?;
+    let opened = args.model.open(&args.input, args.weights)?;
+    fits(&opened, args.to)?;
+    let size = opened.size.value;
+    opened.grid()?;
+    let mut own = opened.tensors.clone();
+    if opened.about.kind == Kind::Mae {
+        with_positions(&mut own, &opened.about, size, &args.input)?;
     }
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     if args.to != Target::Hf {
-        weights::save(&args.output, &own, &metadata)?;
+        match args.output.extension().and_then(|ending| ending.to_str()) {
+            Some(ending) if PYTORCH.contains(&ending) => weights::save_pth(&args.output, &own)?,
+            _ => weights::save(&args.output, &own, &metadata)?,
+        }
         println!("wrote {} tensors to {}", own.len(), args.output.display());
         return Ok(());
     }
-    if about.kind == Kind::Classifier && !origin.hugging_face {
-        // Their tensors are the same.
-        log::warn!(
-            "transformers gives a classifier VideoMAE's positions: one of an MVD student is another model there"
-        );
-    }
-    let config = config(args, &about, &own, &given, size)?;
+    let config = config(args, &opened)?;
     let io = |e: std::io::Error| format!("cannot write {}: {e}", args.output.display());
     std::fs::create_dir_all(&args.output).map_err(io)?;
-    let model = match about.kind {
+    let model = match opened.about.kind {
         Kind::Mae => hf::Model::Mae,
         Kind::VideoMae => hf::Model::VideoMae,
         _ => hf::Model::Classifier,
@@ -106,23 +106,6 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
     std::fs::write(args.output.join("config.json"), serde_json::to_vec_pretty(&config)?).map_err(io)?;
     println!("wrote {} tensors and config.json to {}", theirs.len(), args.output.display());
     Ok(())
-}
-
-/// Height and width of frames: the flag, else those of MAE's stored table, else of config.json, else 224.
-fn input_size(
-    args: &ConvertArgs,
-    about: &Description,
-    own: &Tensors<LazyTensor>,
-    given: &Value,
-) -> Result<usize, Failure> {
-    let table = own.get("pos_embed").filter(|_| about.kind == Kind::Mae).map(LazyTensor::host).transpose()?;
-    let stored = table.as_ref().and_then(stored::image_side).map(|side| side * about.patch);
-    let configured = given["image_size"].as_u64().map(|n| n as usize);
-    let size = args.input_size.or(stored).or(configured).unwrap_or(224);
-    if size == 0 || !size.is_multiple_of(about.patch.max(1)) {
-        return Err(format!("--input-size: expected a multiple of the patch, {}, got {size}", about.patch).into());
-    }
-    Ok(size)
 }
 
 /// Gives an MAE its position tables for frames of `size`: parameters to others, left out of files of ours.
@@ -154,47 +137,74 @@ fn with_positions(own: &mut Tensors<LazyTensor>, about: &Description, size: usiz
     Ok(())
 }
 
-fn config(
-    args: &ConvertArgs,
-    about: &Description,
-    own: &Tensors<LazyTensor>,
-    given: &Value,
-    size: usize,
-) -> Result<Value, Failure> {
-    let number = |key: &str, flag: Option<usize>, usual: usize| {
-        flag.or_else(|| given[key].as_u64().map(|n| n as usize)).unwrap_or(usual)
+/// Heads of a decoder: by flag, run, `config.json`, else those of the published decoder of this width.
+fn decoder_heads(args: &ConvertArgs, opened: &Opened, dim: usize) -> Result<usize, Failure> {
+    let of_run = || opened.run.get("decoder")?.get("heads")?.as_integer().map(|heads| heads as usize);
+    let of_config = || opened.config["decoder_num_attention_heads"].as_u64().map(|heads| heads as usize);
+    let published = || match (opened.about.kind, dim) {
+        (Kind::Mae, 512) => Some(16),
+        (Kind::VideoMae, 192) => Some(3),
+        (Kind::VideoMae, 384) => Some(6),
+        (Kind::VideoMae, 512 | 640) => Some(8),
+        _ => None,
     };
-    let dim = about.encoder.dim;
-    let decoder = about.decoder.unwrap_or(about.encoder);
-    let heads = number("num_attention_heads", args.heads, usual_heads(dim));
-    let decoder_heads = number("decoder_num_attention_heads", args.decoder_heads, usual_heads(decoder.dim));
-    for (flag, dim, heads) in [("--heads", dim, heads), ("--decoder-heads", decoder.dim, decoder_heads)] {
-        if heads == 0 || !dim.is_multiple_of(heads) {
-            return Err(format!("{flag}: expected one that divides {dim}, got {heads}").into());
-        }
+    let heads = args.decoder_heads.or_else(of_run).or_else(of_config).or_else(published);
+    let heads = heads.ok_or_else(|| {
+        format!(
+            "--decoder-heads: no published decoder has its width, {dim}, and neither a run nor a config.json says it"
+        )
+    })?;
+    if heads == 0 || !dim.is_multiple_of(heads) {
+        return Err(format!("--decoder-heads: expected one that divides {dim}, got {heads}").into());
     }
-    let first = ["encoder.", ""].iter().find_map(|inner| own.get(&format!("{inner}blocks.0.mlp.fc1.bias")));
-    let hidden = first.map_or(4 * dim, LazyTensor::elements);
+    Ok(heads)
+}
+
+/// What is written where the model's own `config.json` says nothing.
+fn usual_config(opened: &Opened) -> Value {
+    let about = &opened.about;
     let mut config = json!({
-        "hidden_size": dim,
-        "num_hidden_layers": about.encoder.depth,
-        "num_attention_heads": heads,
-        "intermediate_size": hidden,
         "hidden_act": "gelu",
-        "layer_norm_eps": 1e-6,
+        // What transformers takes where a config has none is smaller than everyone else's.
+        "layer_norm_eps": if opened.block_eps() < EPS { 1e-12 } else { 1e-6 },
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-        "image_size": size,
-        "patch_size": about.patch,
         "num_channels": 3,
         "qkv_bias": true,
-        "decoder_hidden_size": decoder.dim,
-        "decoder_num_hidden_layers": decoder.depth,
-        "decoder_num_attention_heads": decoder_heads,
-        "decoder_intermediate_size": 4 * decoder.dim,
         "norm_pix_loss": true,
     });
-    let classifier = about.kind == Kind::Classifier;
+    let more = if about.kind == Kind::Mae {
+        json!({ "mask_ratio": 0.75 })
+    } else {
+        let classifier = about.kind == Kind::Classifier;
+        let mean = if classifier {
+            opened.pooling.value == Pooling::Mean
+        } else {
+            opened.tensors.get("encoder.norm.weight").is_none()
+        };
+        json!({ "qv_bias": true, "use_mean_pooling": mean })
+    };
+    extend(&mut config, &more);
+    config
+}
+
+fn extend(config: &mut Value, more: &Value) {
+    if let (Value::Object(config), Value::Object(more)) = (config, more) {
+        config.extend(more.clone());
+    }
+}
+
+/// The `config.json`: the model's own where it has one, and over it what its tensors and flags say.
+fn config(args: &ConvertArgs, opened: &Opened) -> Result<Value, Failure> {
+    let about = &opened.about;
+    let Vit { dim, depth, heads, .. } = opened.vit()?;
+    let (decoder, decoder_heads) = match about.decoder {
+        Some(decoder) => (decoder, decoder_heads(args, opened, decoder.dim)?),
+        None => (about.encoder, heads),
+    };
+    let first = opened.tensors.get(&format!("{}blocks.0.mlp.fc1.bias", about.inner()));
+    let mut config = usual_config(opened);
+    extend(&mut config, &opened.config);
     let (kind, architecture) = match (about.kind, about.decoder) {
         (Kind::Mae, Some(_)) => ("vit_mae", "ViTMAEForPreTraining"),
         (Kind::Mae, None) => ("vit_mae", "ViTMAEModel"),
@@ -202,28 +212,35 @@ fn config(
         (Kind::VideoMae, None) => ("videomae", "VideoMAEModel"),
         _ => ("videomae", "VideoMAEForVideoClassification"),
     };
-    let more = if about.kind == Kind::Mae {
-        json!({ "model_type": kind, "architectures": [architecture], "mask_ratio": 0.75 })
-    } else {
-        let labels = |swap: bool| -> Value {
-            let label = |i: usize| {
-                if swap { (format!("LABEL_{i}"), json!(i)) } else { (i.to_string(), json!(format!("LABEL_{i}"))) }
-            };
-            (0..about.classes.unwrap_or(2)).map(label).collect::<serde_json::Map<_, _>>().into()
-        };
-        json!({
-            "model_type": kind,
-            "architectures": [architecture],
-            "num_frames": number("num_frames", args.frames, 16),
-            "tubelet_size": about.tubelet,
-            "qv_bias": true,
-            "use_mean_pooling": classifier || own.get("encoder.norm.weight").is_none(),
-            "id2label": labels(false),
-            "label2id": labels(true),
-        })
-    };
-    if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
-        config.extend(more);
+    let shape = json!({
+        "model_type": kind,
+        "architectures": [architecture],
+        "hidden_size": dim,
+        "num_hidden_layers": depth,
+        "num_attention_heads": heads,
+        "intermediate_size": first.map_or(4 * dim, |bias| bias.elements()),
+        "image_size": opened.size.value,
+        "patch_size": about.patch,
+    });
+    extend(&mut config, &shape);
+    if about.decoder.is_some() || config["decoder_hidden_size"].is_null() {
+        let decoder = json!({
+            "decoder_hidden_size": decoder.dim,
+            "decoder_num_hidden_layers": decoder.depth,
+            "decoder_num_attention_heads": decoder_heads,
+            "decoder_intermediate_size": 4 * decoder.dim,
+        });
+        extend(&mut config, &decoder);
+    }
+    if about.kind != Kind::Mae {
+        extend(&mut config, &json!({ "num_frames": opened.frames.value, "tubelet_size": about.tubelet }));
+        let classes = about.classes.unwrap_or(2);
+        if config["id2label"].as_object().map(serde_json::Map::len) != Some(classes) {
+            let label = |i: usize| format!("LABEL_{i}");
+            let names: serde_json::Map<_, _> = (0..classes).map(|i| (i.to_string(), json!(label(i)))).collect();
+            let numbers: serde_json::Map<_, _> = (0..classes).map(|i| (label(i), json!(i))).collect();
+            extend(&mut config, &json!({ "id2label": names, "label2id": numbers }));
+        }
     }
     Ok(config)
 }

@@ -10,9 +10,10 @@ use crate::eval::Views;
 use crate::eval::look::{attention, attention_sheet, brightest, middle_clip, off_diagonal, similarity};
 use crate::eval::reconstruct::{Shown, reconstruct};
 use crate::eval::{self, Evaluator};
-use crate::model::classifier::ClassifierArch;
 use crate::model::encoder::Family;
 use crate::model::look::LookArch;
+use crate::model::opened::{Given, Opened};
+use crate::op::layer_norm::EPS;
 use crate::picture::chart::{Map, Panel, Series, draw_maps, draw_panels};
 use crate::train::curves::Curves;
 use crate::train::pretrain;
@@ -35,16 +36,17 @@ impl Demo<'_> {
 
     /// An encoder that pools features.
     pub(super) fn encoder(&self, path: &Path, kind: EncoderKind) -> Result<Evaluator, Error> {
-        let sizes = &self.plan.sizes;
-        let arch = ClassifierArch::frozen(kind.family(), sizes.encoder, sizes.grid(), 20);
-        let select = if kind == EncoderKind::Videomae { "encoder." } else { "" };
-        Ok(Evaluator::of_encoder(self.gpu, &arch, open(path)?, select.to_owned(), path)?)
+        let Sizes { encoder, size, .. } = self.plan.sizes;
+        let family = Some(kind.family());
+        let given = Given { family, heads: Some(encoder.heads), frames: Some(8), size: Some(size), ..Given::default() };
+        let opened = Opened::open(path, &given).map_err(eval::Error::from)?;
+        Ok(Evaluator::open(self.gpu, &opened, 20, false)?)
     }
 
     fn arch(&self, family: Family) -> LookArch {
         let prefix = if family == Family::VideoMae { "encoder." } else { "" };
         let Sizes { encoder, .. } = self.plan.sizes;
-        LookArch { family, prefix: prefix.to_owned(), encoder, grid: self.plan.sizes.grid() }
+        LookArch { family, prefix: prefix.to_owned(), encoder, grid: self.plan.sizes.grid(), eps: EPS }
     }
 
     fn video(&self, index: usize) -> PathBuf {

@@ -4,7 +4,6 @@ pub mod look;
 pub mod probe;
 pub mod reconstruct;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
@@ -14,7 +13,8 @@ use crate::data::{ClipConfig, Cutter, Index, Item, Items, View};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
 use crate::model::load::load;
-use crate::weights::{self, Import, LazyTensor, Spec, TensorSource, Tensors};
+use crate::model::opened::Opened;
+use crate::weights::{self, Spec, TensorSource, Tensors};
 use crate::{data, gpu};
 
 /// Why an evaluation ended.
@@ -151,26 +151,46 @@ impl Evaluator {
         &self.forward.params.specs
     }
 
-    /// Builds the forward pass of a model whose head is not looked at: what `tensors` has under `select`, the rest anew.
+    /// Builds the forward pass of any clip model with its weights, for as many clips at once as `batch` says and the
+    /// adapter's limits allow. Of one without a classifier, or where `head` is false, the head is not looked at.
     ///
     /// # Errors
-    /// Tensors of the encoder are missing or of another size; `path` is named.
-    pub fn of_encoder(
-        gpu: &Arc<Gpu>,
-        arch: &ClassifierArch,
-        tensors: Tensors<LazyTensor>,
-        select: String,
-        path: &Path,
-    ) -> Result<Evaluator, Error> {
-        let mut evaluator = Evaluator::new(gpu, arch)?;
-        let head = vec!["head.*".to_owned(), "fc_norm.*".to_owned()];
-        let allow_unexpected = vec!["*".to_owned()];
-        let rules = Import { select, drop: head.clone(), allow_missing: head, allow_unexpected, ..Import::exact() };
-        let found = weights::adopt(tensors, evaluator.specs(), &rules, path)?;
-        let mut all = weights::drawn(evaluator.specs(), 0);
-        all.extend(found);
+    /// What is not known of the model, tensors that are missing or of another size, a clip that is too large alone.
+    pub fn open(gpu: &Arc<Gpu>, opened: &Opened, batch: usize, head: bool) -> Result<Evaluator, Error> {
+        let arch = opened.classifier(batch)?;
+        let mut evaluator = Evaluator::fitting(gpu, &arch)?;
+        if head {
+            evaluator.set_weights::<_, Error>(&opened.adopt(evaluator.specs(), "", &[])?)?;
+            return Ok(evaluator);
+        }
+        let outside = |spec: &&Spec| ["head.", "fc_norm.", "norm."].iter().any(|start| spec.name.starts_with(start));
+        let (rest, encoder): (Vec<&Spec>, Vec<&Spec>) = evaluator.specs().iter().partition(outside);
+        let mut all = weights::drawn(&rest.into_iter().cloned().collect::<Vec<_>>(), 0);
+        all.extend(opened.adopt(&encoder.into_iter().cloned().collect::<Vec<_>>(), "", &[])?);
         evaluator.set_weights::<_, Error>(&all)?;
         Ok(evaluator)
+    }
+
+    /// Builds the forward pass for the largest batch, halved from the one given, that the adapter takes.
+    ///
+    /// # Errors
+    /// One clip is too large; what else the model cannot be built for.
+    pub fn fitting(gpu: &Arc<Gpu>, arch: &ClassifierArch) -> Result<Evaluator, Error> {
+        let mut arch = arch.clone();
+        loop {
+            match Evaluator::new(gpu, &arch) {
+                Err(Error::Gpu(gpu::Error::Limit { .. } | gpu::Error::OutOfMemory { .. })) if arch.batch > 1 => {
+                    arch.batch = arch.batch.div_ceil(2);
+                    log::info!("batches of {} clips: more do not fit", arch.batch);
+                }
+                built => return built,
+            }
+        }
+    }
+
+    /// Clips of a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch
     }
 
     /// Takes a model's weights, all of them.

@@ -9,8 +9,27 @@ use crate::gpu::{Dtype, Phase, Recorder, Tensor};
 use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
 use crate::op::patch::Cut;
-use crate::op::{cross_entropy, dropout, layer_norm, pool, scalars};
+use crate::op::{cross_entropy, dropout, layer_norm, pool, rows, scalars};
 use crate::weights::{Init, Result};
+
+/// How a clip's tokens become the one vector that the head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over tokens, then `fc_norm`.
+    Mean,
+    /// The first token after `norm`: `use_mean_pooling: false` of `transformers`.
+    First,
+}
+
+impl Pooling {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pooling::Mean => "mean over tokens, then fc_norm",
+            Pooling::First => "first token after norm",
+        }
+    }
+}
 
 /// Everything that fixes a classifier's shapes.
 #[derive(Debug, Clone)]
@@ -37,13 +56,18 @@ pub struct ClassifierArch {
     pub ema: f64,
     /// What the head's norm adds to the variance: 1e-6, but 1e-5 in `transformers`.
     pub eps: f32,
+    /// What the blocks' norms add.
+    pub block_eps: f32,
+    /// What the head reads.
+    pub pooling: Pooling,
     /// How clips are given.
     pub pixels: Pixels,
 }
 
 struct Classifier {
     encoder: Encoder,
-    fc_norm: Norm,
+    /// `fc_norm`, or the encoder's own `norm`, see [`Pooling`].
+    norm: Norm,
     head: Linear,
 }
 
@@ -63,9 +87,10 @@ impl Classifier {
     fn declare(rec: &mut Recorder, params: &mut Params, arch: &ClassifierArch) -> Self {
         let dim = arch.encoder.dim;
         let init = Init::Normal { std: (0.02 * arch.init_scale) as f32 };
+        let norm = if arch.pooling == Pooling::Mean { "fc_norm" } else { "norm" };
         Classifier {
             encoder: Encoder::declare(rec, params, "", arch.family, &arch.encoder, &arch.grid),
-            fc_norm: Norm { eps: arch.eps, ..params.norm(rec, "fc_norm", dim) },
+            norm: Norm { eps: arch.eps, ..params.norm(rec, norm, dim) },
             head: Linear::new(
                 params.tensor(rec, "head.weight", &[arch.classes, dim], init),
                 Some(params.tensor(rec, "head.bias", &[arch.classes], Init::Zeros)),
@@ -88,7 +113,14 @@ impl Classifier {
         let index = every(rec, arch.batch, arch.grid.len());
         let x = self.encoder.forward(rec, patches, index, drop_path, drops)?;
         let pooled = pool::forward(rec, x);
-        let x = layer_norm::forward(rec, pooled, &self.fc_norm);
+        let read = match arch.pooling {
+            Pooling::Mean => pooled,
+            Pooling::First => {
+                let first = rows::slice(rec, x, 0, 1);
+                rec.reshape(first, &[arch.batch, arch.encoder.dim])
+            }
+        };
+        let x = layer_norm::forward(rec, read, &self.norm);
         let x = if head_dropout > 0.0 {
             let scale = rec.input("head dropout", &[arch.batch, arch.encoder.dim], Dtype::F32);
             drops.0.push(DropPath { rate: head_dropout, scale });
@@ -115,17 +147,15 @@ impl ClassifierArch {
             init_scale: 1.0,
             ema: 0.0,
             eps: layer_norm::EPS,
+            block_eps: layer_norm::EPS,
+            pooling: Pooling::Mean,
             pixels: Pixels::Bytes,
         }
     }
 
-    /// An encoder whose features alone are read: the head is not looked at.
-    pub fn frozen(family: Family, encoder: Vit, grid: Grid, batch: usize) -> Self {
-        Self::plain(family, encoder, grid, 2, batch)
-    }
-
-    fn params(rec: &mut Recorder, trainable: bool) -> Params {
-        Params::new(rec, "classifier", trainable).with_linear(Init::Normal { std: 0.02 })
+    fn params(&self, rec: &mut Recorder, trainable: bool) -> Params {
+        let params = Params::new(rec, "classifier", trainable);
+        params.with_linear(Init::Normal { std: 0.02 }).with_eps(self.block_eps)
     }
 
     /// Records forward and backward of a micro-batch and the update; `group` as for [`finish`].
@@ -138,7 +168,7 @@ impl ClassifierArch {
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let labels = rec.input("labels", &[self.batch, self.classes], Dtype::F32);
         let scalars = scalars::declare(rec);
-        let mut params = Self::params(rec, true);
+        let mut params = self.params(rec, true);
         let net = Classifier::declare(rec, &mut params, self);
         let mut drops = DropPaths::default();
         let (_, logits) = net.forward(rec, frames, self, (self.drop_path, self.head_dropout), &mut drops)?;
@@ -166,7 +196,7 @@ impl ClassifierArch {
     pub fn record_forward(&self, rec: &mut Recorder) -> Result<Forward> {
         rec.set_phase(Phase::Micro);
         let frames = self.pixels.input(rec, self.batch, &self.grid);
-        let mut params = Self::params(rec, false);
+        let mut params = self.params(rec, false);
         let net = Classifier::declare(rec, &mut params, self);
         let (pooled, logits) = net.forward(rec, frames, self, (0.0, 0.0), &mut DropPaths::default())?;
         rec.keep(pooled);

@@ -21,6 +21,8 @@ pub struct LookArch {
     pub encoder: Vit,
     /// How the clip is cut.
     pub grid: Grid,
+    /// What norms add to the variance.
+    pub eps: f32,
 }
 
 /// A recorded look at one clip.
@@ -64,7 +66,7 @@ impl LookArch {
     /// # Errors
     /// A width that the position table cannot be split for.
     pub fn record_tokens(&self, rec: &mut Recorder) -> Result<Look> {
-        let mut params = Params::new(rec, "encoder", false);
+        let mut params = Params::new(rec, "encoder", false).with_eps(self.eps);
         let (frames, x) = self.tokens(rec, &mut params, self.encoder.depth)?;
         let (grid, _) = self.own_grid();
         let x = if self.family == Family::Mae { rows::slice(rec, x, 1, grid.len()) } else { x };
@@ -78,7 +80,7 @@ impl LookArch {
     /// # Errors
     /// A width that the position table cannot be split for.
     pub fn record_attention(&self, rec: &mut Recorder) -> Result<Look> {
-        let mut params = Params::new(rec, "encoder", false);
+        let mut params = Params::new(rec, "encoder", false).with_eps(self.eps);
         let last = self.encoder.depth.saturating_sub(1);
         let (frames, x) = self.tokens(rec, &mut params, last)?;
         let name = format!("{}blocks.{last}", self.prefix);

@@ -8,6 +8,7 @@ pub mod distill;
 pub mod encoder;
 pub mod load;
 pub mod look;
+pub mod opened;
 pub mod params;
 pub mod pixels;
 pub mod step;

@@ -13,6 +13,8 @@ pub struct Params {
     pub specs: Vec<Spec>,
     /// How the weights of linear layers start.
     linear: Init,
+    /// What norms add to the variance.
+    eps: f32,
     /// What stands for `{}` in the names of stacked parameters; none outside a stack.
     stack: Vec<&'static str>,
 }
@@ -29,12 +31,18 @@ pub enum QkvBias {
 impl Params {
     /// A model without parameters yet.
     pub fn new(rec: &mut Recorder, name: &str, trainable: bool) -> Self {
-        Params { set: rec.param_set(name, trainable), specs: Vec::new(), linear: Init::Xavier, stack: Vec::new() }
+        let set = rec.param_set(name, trainable);
+        Params { set, specs: Vec::new(), linear: Init::Xavier, eps: EPS, stack: Vec::new() }
     }
 
     /// The same with another start of linear layers' weights than Xavier-uniform.
     pub fn with_linear(self, linear: Init) -> Self {
         Params { linear, ..self }
+    }
+
+    /// The same with norms that add another number to the variance than 1e-6.
+    pub fn with_eps(self, eps: f32) -> Self {
+        Params { eps, ..self }
     }
 
     /// Declares layers of one shape behind each other, to be computed together: `names` stand for `{}` in a parameter's name,
@@ -82,7 +90,7 @@ impl Params {
             weight: self.tensor(rec, &format!("{name}.weight"), &[dim], Init::Ones),
             bias: self.tensor(rec, &format!("{name}.bias"), &[dim], Init::Zeros),
             stack: self.height(),
-            eps: EPS,
+            eps: self.eps,
         }
     }
 

@@ -62,10 +62,10 @@ pub struct Checkpoint<T = LazyTensor> {
     pub ema: Option<Tensors<T>>,
 }
 
-/// Which weights of a run.
+/// Which weights of a run, or of a file with several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Which {
-    /// Those of the newest checkpoint.
+    /// Those of the newest checkpoint; of a file the plain ones.
     #[default]
     Newest,
     /// Their average over steps.

@@ -11,9 +11,10 @@ use crate::config::{DistillConfig, TeacherConfig};
 use crate::data::{ClipConfig, View};
 use crate::gpu::{Arena, Engine, Gpu, Recorder};
 use crate::model::distill::{DistillArch, TeacherArch};
+use crate::model::encoder::Family;
 use crate::model::load::load;
+use crate::model::opened::{Given, Opened};
 use crate::model::step::{Pixels, Step};
-use crate::weights::{self, Import};
 
 /// A teacher whose loss has weight.
 fn weighty(teacher: &Option<TeacherConfig>) -> Option<&TeacherConfig> {
@@ -71,18 +72,15 @@ impl Task for Distillation<'_> {
 
     fn load_frozen(&mut self, engine: &Engine, step: &Step) -> Result<(), Error> {
         for frozen in &step.frozen {
-            let (config, extra): (_, &[&str]) = match frozen.name {
-                "image_teacher" => (&self.config.image_teacher, &["norm.*", "decoder*", "mask_token"]),
-                _ => {
-                    (&self.config.video_teacher, &["encoder.norm.*", "decoder.*", "encoder_to_decoder.*", "mask_token"])
-                }
+            let (config, family, prefix, flag) = match frozen.name {
+                "image_teacher" => (&self.config.image_teacher, Family::Mae, "", "--image-teacher-size"),
+                _ => (&self.config.video_teacher, Family::VideoMae, "encoder.", "--video-teacher-size"),
             };
             let Some(config) = config else { continue };
-            // A pixel model's decoder may be there and is not needed.
-            let allow_unexpected = extra.iter().map(|p| (*p).to_owned()).collect();
-            let rules = Import { allow_unexpected, ..Import::pretrained() };
-            let (tensors, _) = weights::open(&config.weights)?;
-            let tensors = weights::adopt(tensors, &frozen.params.specs, &rules, &config.weights)?;
+            let opened = Opened::open(&config.weights, &Given { family: Some(family), ..Given::default() })?;
+            opened.expect_heads(&config.vit, flag)?;
+            // A decoder or a head may be there and is not needed.
+            let tensors = opened.adopt(&frozen.params.specs, prefix, &[])?;
             load::<_, Error>(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Stage three: a classifier from a student's encoder.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, RunDir};
@@ -14,10 +13,11 @@ use crate::data::mix::MixConfig;
 use crate::data::{ClipConfig, Dataset, Training, View};
 use crate::eval::{self, Evaluator, Score, Views};
 use crate::gpu::{Gpu, Recorder};
-use crate::model::classifier::ClassifierArch;
+use crate::model::classifier::{ClassifierArch, Pooling};
+use crate::model::opened::{Given, Opened};
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
-use crate::weights::{self, Import, LazyTensor, Tensors};
+use crate::weights::{self, LazyTensor, Spec, Tensors};
 
 /// The shapes of a config's step.
 ///
@@ -37,6 +37,8 @@ pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
         init_scale: config.init_scale,
         ema: config.ema,
         eps: EPS,
+        block_eps: EPS,
+        pooling: Pooling::Mean,
         pixels: Pixels::Bytes,
     })
 }
@@ -59,19 +61,14 @@ struct Finetuning<'a> {
     val: Option<(Dataset, Evaluator)>,
 }
 
-/// The encoder of a student, or of any other model of the same shape, for a classifier.
-fn load_encoder(path: &Path, step: &Step) -> Result<Tensors<LazyTensor>, Error> {
-    let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
-    let (tensors, _) = weights::open(path)?;
-    // VideoMAE's pre-training has its encoder under a name of its own, its classifiers have not.
-    let inner = tensors.iter().any(|(name, _)| name.ends_with("encoder.patch_embed.proj.weight"));
-    let rules = Import {
-        select: if inner { "encoder.".to_owned() } else { String::new() },
-        allow_missing: list(&["fc_norm.*", "head.*"]),
-        allow_unexpected: list(&["norm.*", "mask_token*", "down_*", "decoder*", "fc_norm.*"]),
-        ..Import::pretrained()
-    };
-    Ok(weights::adopt(tensors, &step.params.specs, &rules, path)?)
+/// The encoder of a student, or of any other model of the same shape and position table, for a classifier.
+fn load_encoder(config: &FinetuneConfig, step: &Step) -> Result<Tensors<LazyTensor>, Error> {
+    let given = Given { family: Some(config.model.family()), ..Given::default() };
+    let opened = Opened::open(&config.init, &given)?;
+    opened.expect_heads(&config.encoder, "--size")?;
+    // A fine-tuned file's head is of other classes.
+    let specs: Vec<Spec> = step.params.specs.iter().filter(|spec| !spec.name.starts_with("head.")).cloned().collect();
+    Ok(opened.adopt(&specs, "", &["fc_norm.*"])?)
 }
 
 impl Task for Finetuning<'_> {
@@ -83,7 +80,7 @@ impl Task for Finetuning<'_> {
     fn start(&mut self, step: &Step, seed: u64) -> Result<Tensors<LazyTensor>, Error> {
         let mut tensors = weights::drawn(&step.params.specs, seed);
         if !self.config.init.as_os_str().is_empty() {
-            tensors.extend(load_encoder(&self.config.init, step)?);
+            tensors.extend(load_encoder(self.config, step)?);
         }
         Ok(tensors)
     }

@@ -7,15 +7,9 @@ use super::{Error, Mismatch, Result, Spec, TensorSource, Tensors};
 
 /// How a file's names become a model's names, and what may be absent.
 ///
-/// Applied in this order: `container`, `strip`, `select`, `drop`, `prefix`. A pattern is a name in which `*`
-/// stands for any run of characters.
+/// Applied in this order: `select`, `drop`, `prefix`. A pattern is a name in which `*` stands for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Dotted prefixes of nested dictionaries (`model`, `module`): the first that holds any tensor is
-    /// opened, all outside it is left behind.
-    pub container: Vec<String>,
-    /// Prefixes taken off where they are found (`backbone.`).
-    pub strip: Vec<String>,
     /// Only tensors with this prefix are looked at, and it is taken off (`encoder.`); empty for all.
     pub select: String,
     /// Patterns of tensors not wanted whatever the model (`pos_embed*`, `head.*`).
@@ -32,8 +26,6 @@ impl Import {
     /// Names exactly as wanted: for our own checkpoints.
     pub fn exact() -> Self {
         Self {
-            container: Vec::new(),
-            strip: Vec::new(),
             select: String::new(),
             drop: Vec::new(),
             prefix: String::new(),
@@ -42,24 +34,8 @@ impl Import {
         }
     }
 
-    /// As MVD loads its teachers: opens `model` or `module`, strips `backbone.`, drops position tables
-    /// and the head.
-    pub fn pretrained() -> Self {
-        let list = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
-        Self {
-            container: list(&["model", "module"]),
-            strip: list(&["backbone."]),
-            drop: list(&["pos_embed*", "*.pos_embed*", "head.*"]),
-            ..Self::exact()
-        }
-    }
-
     /// The name in the model; none if the tensor is not looked at.
-    fn name(&self, container: &str, name: &str) -> Option<String> {
-        let mut name = name.strip_prefix(container)?;
-        for prefix in &self.strip {
-            name = name.strip_prefix(prefix.as_str()).unwrap_or(name);
-        }
+    fn name(&self, name: &str) -> Option<String> {
         let name = name.strip_prefix(self.select.as_str())?;
         (!matches_any(&self.drop, name)).then(|| format!("{}{name}", self.prefix))
     }
@@ -96,18 +72,12 @@ pub fn adopt<T: TensorSource<Error = Error>>(
     rules: &Import,
     file: &Path,
 ) -> Result<Tensors<T>> {
-    let container = rules
-        .container
-        .iter()
-        .map(|key| format!("{key}."))
-        .find(|key| found.iter().any(|(name, _)| name.starts_with(key.as_str())))
-        .unwrap_or_default();
     if let Some(name) = learned(&found, rules)? {
         let file = file.display();
         log::warn!("{file}: {name} is no fixed position table but a learned one; the fixed one is used in its place");
     }
     let mut named: Tensors<T> =
-        found.into_iter().filter_map(|(name, tensor)| Some((rules.name(&container, &name)?, tensor))).collect();
+        found.into_iter().filter_map(|(name, tensor)| Some((rules.name(&name)?, tensor))).collect();
     let mut mismatch = Mismatch { path: file.to_path_buf(), ..Mismatch::default() };
     let mut adopted = Tensors::new();
     for spec in wanted {
@@ -156,18 +126,18 @@ mod tests {
     }
 
     #[test]
-    fn a_teacher_is_unwrapped() {
+    fn a_teacher_loses_its_table_and_head() {
         let found = tensors(&[
-            ("model.backbone.blocks.0.attn.q_bias", &[4]),
-            ("model.norm.weight", &[4]),
-            ("model.pos_embed", &[1, 5, 4]),
-            ("model.head.weight", &[10, 4]),
-            ("epoch", &[]),
+            ("blocks.0.attn.q_bias", &[4]),
+            ("norm.weight", &[4]),
+            ("pos_embed", &[1, 5, 4]),
+            ("head.weight", &[10, 4]),
         ]);
         let want = wanted(&[("blocks.0.attn.q_bias", &[4]), ("norm.weight", &[4])]);
-        assert_eq!(learned(&found, &Import::pretrained()).unwrap(), Some("model.pos_embed"));
+        let rules = Import { drop: vec!["pos_embed*".into(), "head.*".into()], ..Import::exact() };
+        assert_eq!(learned(&found, &rules).unwrap(), Some("pos_embed"));
         assert_eq!(learned(&found, &Import::exact()).unwrap(), None, "nothing is dropped");
-        let got = adopt(found, &want, &Import::pretrained(), Path::new("f")).unwrap();
+        let got = adopt(found, &want, &rules, Path::new("f")).unwrap();
         assert_eq!(got.len(), 2);
     }
 

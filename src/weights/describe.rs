@@ -34,8 +34,6 @@ pub struct Stack {
 pub struct Description {
     /// Which model.
     pub kind: Kind,
-    /// Before every name of the file (`model.`).
-    pub prefix: String,
     /// The encoder.
     pub encoder: Stack,
     /// Frames of a token.
@@ -46,6 +44,13 @@ pub struct Description {
     pub decoder: Option<Stack>,
     /// Classes.
     pub classes: Option<usize>,
+}
+
+impl Description {
+    /// What stands before the encoder's names.
+    pub fn inner(&self) -> &'static str {
+        if self.kind == Kind::VideoMae { "encoder." } else { "" }
+    }
 }
 
 impl Kind {
@@ -61,33 +66,32 @@ impl Kind {
     }
 }
 
-/// Heads of the published model of this width; for others, as many as make 64 channels each.
-pub fn usual_heads(dim: usize) -> usize {
+/// Heads of the published model of this width, if there is one.
+pub fn published_heads(dim: usize) -> Option<usize> {
     match dim {
-        1280 => 16,
-        _ => (dim / 64).max(1),
+        384 => Some(6),
+        768 => Some(12),
+        1024 | 1280 => Some(16),
+        _ => None,
     }
 }
 
 /// The model that these tensors, under official names, are of.
 pub fn describe<T: TensorSource>(tensors: &Tensors<T>) -> Option<Description> {
     const EMBEDDING: &str = "patch_embed.proj.weight";
-    let (prefix, kernel, shape) = ["encoder.", ""].iter().find_map(|inner| {
-        let full = format!("{inner}{EMBEDDING}");
-        let (name, tensor) = tensors.iter().find(|(name, _)| name.ends_with(&full))?;
-        let prefix = name.strip_suffix(&full)?.to_owned();
-        Some((prefix, *inner, tensor.shape().to_vec()))
+    let (inner, shape) = ["encoder.", ""].iter().find_map(|inner| {
+        let tensor = tensors.get(&format!("{inner}{EMBEDDING}"))?;
+        Some((*inner, tensor.shape().to_vec()))
     })?;
-    let get = |name: &str| tensors.get(&format!("{prefix}{name}"));
+    let get = |name: &str| tensors.get(name);
     let width = |name: &str| get(name).and_then(|t| t.shape().first().copied());
     let depth = |stack: &str| {
-        let full = format!("{prefix}{stack}");
-        let indices = tensors.iter().filter_map(|(name, _)| name.strip_prefix(&full)?.split('.').next()?.parse().ok());
+        let indices = tensors.iter().filter_map(|(name, _)| name.strip_prefix(stack)?.split('.').next()?.parse().ok());
         indices.collect::<BTreeSet<usize>>().len()
     };
     let (dim, patch) = (*shape.first()?, *shape.last()?);
     let clips = shape.len() == 5;
-    let (kind, decoder) = if kernel == "encoder." {
+    let (kind, decoder) = if inner == "encoder." {
         let decoder = width("encoder_to_decoder.weight").map(|dim| Stack { dim, depth: depth("decoder.blocks.") });
         (Kind::VideoMae, decoder)
     } else if !clips {
@@ -108,12 +112,11 @@ pub fn describe<T: TensorSource>(tensors: &Tensors<T>) -> Option<Description> {
     };
     Some(Description {
         kind,
-        encoder: Stack { dim, depth: depth(&format!("{kernel}blocks.")) },
+        encoder: Stack { dim, depth: depth(&format!("{inner}blocks.")) },
         tubelet: if clips { *shape.get(2)? } else { 1 },
         patch,
         decoder,
         classes: if kind == Kind::Classifier { width("head.weight") } else { None },
-        prefix,
     })
 }
 
@@ -142,20 +145,20 @@ mod tests {
             let tensors: Tensors = names.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect();
             describe(&tensors).map(|d| d.to_string())
         };
-        let clip: (&str, &[usize]) = ("model.patch_embed.proj.weight", &[48, 3, 2, 8, 8]);
-        let block: (&str, &[usize]) = ("model.blocks.1.norm1.weight", &[48]);
+        let clip: (&str, &[usize]) = ("patch_embed.proj.weight", &[48, 3, 2, 8, 8]);
+        let block: (&str, &[usize]) = ("blocks.1.norm1.weight", &[48]);
         assert_eq!(of(&[clip, block]).unwrap(), "video encoder: dim 48, depth 1, patches of 2 x 8 x 8");
-        let head: (&str, &[usize]) = ("model.head.weight", &[7, 48]);
+        let head: (&str, &[usize]) = ("head.weight", &[7, 48]);
         assert!(
             of(&[clip, head]).unwrap().starts_with("video classifier")
                 && of(&[clip, head]).unwrap().ends_with("7 classes")
         );
-        let down: (&str, &[usize]) = ("model.down_vid.weight", &[32, 48]);
+        let down: (&str, &[usize]) = ("down_vid.weight", &[32, 48]);
         assert!(of(&[clip, down]).unwrap().ends_with("decoder dim 32, depth 0"));
         assert!(of(&[("patch_embed.proj.weight", &[64, 3, 8, 8])]).unwrap().starts_with("MAE: dim 64, depth 0"));
         let video: (&str, &[usize]) = ("encoder.patch_embed.proj.weight", &[64, 3, 2, 8, 8]);
         assert!(of(&[video]).unwrap().starts_with("VideoMAE"));
         assert_eq!(of(&[("conv.weight", &[1])]), None);
-        assert_eq!((usual_heads(384), usual_heads(1024), usual_heads(1280), usual_heads(32)), (6, 16, 16, 1));
+        assert_eq!([384, 1024, 1280, 64].map(published_heads), [Some(6), Some(16), Some(16), None]);
     }
 }

@@ -50,6 +50,24 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The file's tensors are of no model.
+    #[error("{}: no model that mvd knows: no patch_embed.proj.weight among its {tensors} tensors ({some}, ...)", path.display())]
+    NoModel {
+        /// The file.
+        path: PathBuf,
+        /// How many tensors it has.
+        tensors: usize,
+        /// Names of some.
+        some: String,
+    },
+    /// What a model needs and nothing says.
+    #[error("{}: {what}", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What is not known, or contradicts itself, and the flag that says it.
+        what: String,
+    },
     /// The file's tensors are not those of the model.
     #[error(transparent)]
     Mismatch(Box<Mismatch>),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::lazy::Bytes;
 use super::safetensors::io_error;
-use super::{Error, LazyTensor, Result, Tensors, hf, hub, pth, safetensors};
+use super::{Error, LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
 
 /// Names that a folder of Hugging Face's may have its weights under.
 pub(super) const IN_FOLDER: [&str; 4] =
@@ -34,6 +34,22 @@ pub struct Origin {
     pub bytes: u64,
     /// Whether the names in it are Hugging Face's.
     pub hugging_face: bool,
+    /// What stood before the model's names (`model._orig_mod.`), see [`open_model`].
+    pub prefix: String,
+    /// Prefixes of other weights of the model in the file, such as their average over steps.
+    pub others: Vec<String>,
+    /// Tensors and objects that were passed over.
+    pub passed: Vec<String>,
+}
+
+/// Which weights of a file are meant, where it has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Copies {
+    /// The weights themselves; where a file has only their average, that.
+    #[default]
+    Plain,
+    /// Their average over steps (`model_ema`, `state_dict_ema`).
+    Averaged,
 }
 
 /// Reads every tensor of a weight file, under official names where they are Hugging Face's: safetensors, a PyTorch
@@ -50,11 +66,42 @@ pub fn load(path: impl AsRef<Path>) -> Result<Tensors> {
 /// # Errors
 /// As of [`load`].
 pub fn open(path: impl AsRef<Path>) -> Result<(Tensors<LazyTensor>, Origin)> {
-    let path = local(path.as_ref())?;
-    let mut origin = Origin { path, format: "", files: 0, bytes: 0, hugging_face: false };
-    let found = raw(&origin.path.clone(), &mut origin)?;
+    let (found, mut origin) = everything(path.as_ref())?;
     origin.hugging_face = hf::recognise(&found).is_some();
     Ok((hf::to_official(found, &origin.path)?, origin))
+}
+
+/// The model of a weight file: its tensors under official names, whatever wrappers (`state_dict`, `module.`,
+/// `_orig_mod.`) stood before them, and what the file is. What was passed over is warned of.
+///
+/// # Errors
+/// As of [`load`]; a file with several models, or without the copy asked for.
+pub fn open_model(path: impl AsRef<Path>, copies: Copies) -> Result<(Tensors<LazyTensor>, Origin)> {
+    let (found, mut origin) = everything(path.as_ref())?;
+    let model = wrap::unwrap(found, copies, &origin.path)?;
+    if !origin.passed.is_empty() {
+        log::warn!("{}: passed over: {}", origin.path.display(), origin.passed.join(", "));
+    }
+    (origin.prefix, origin.others) = (model.prefix, model.others);
+    origin.hugging_face = hf::recognise(&model.tensors).is_some();
+    Ok((wrap::official(hf::to_official(model.tensors, &origin.path)?), origin))
+}
+
+/// Every tensor of what a path means, under the file's own names.
+fn everything(path: &Path) -> Result<(Tensors<LazyTensor>, Origin)> {
+    let path = local(path)?;
+    let mut origin = Origin {
+        path,
+        format: "",
+        files: 0,
+        bytes: 0,
+        hugging_face: false,
+        prefix: String::new(),
+        others: Vec::new(),
+        passed: Vec::new(),
+    };
+    let found = raw(&origin.path.clone(), &mut origin)?;
+    Ok((found, origin))
 }
 
 /// The file that a path means: of a folder, the one in it; of a run, its newest checkpoint's; of a Hugging Face
@@ -92,7 +139,9 @@ fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {
     let bytes = Arc::new(Bytes::open(path)?);
     origin.files += 1;
     origin.bytes += bytes.len;
-    parse(&bytes, &mut origin.format)
+    let (tensors, format) = parse(&bytes, &mut origin.passed)?;
+    origin.format = format;
+    Ok(tensors)
 }
 
 /// Every tensor of a safetensors file or PyTorch checkpoint that is in memory already, under its own names; `path` is
@@ -101,24 +150,21 @@ fn raw(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {
 /// # Errors
 /// Bytes that are cut, of another format, or hold what is not data.
 pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Tensors> {
-    parse(&Arc::new(Bytes::of(path, bytes)), &mut "")?.host()
+    parse(&Arc::new(Bytes::of(path, bytes)), &mut Vec::new())?.0.host()
 }
 
-fn parse(bytes: &Arc<Bytes>, format: &mut &'static str) -> Result<Tensors<LazyTensor>> {
-    let mut head = [0; 8];
-    let head = &mut head[..bytes.len.min(8) as usize];
+/// The tensors of a file, and its format.
+fn parse(bytes: &Arc<Bytes>, passed: &mut Vec<String>) -> Result<(Tensors<LazyTensor>, &'static str)> {
+    let mut head = [0; no_weights::LOOKED_AT];
+    let head = &mut head[..bytes.len.min(no_weights::LOOKED_AT as u64) as usize];
     bytes.read_at(0, head)?;
-    if head.starts_with(b"PK\x03\x04") {
-        *format = "PyTorch checkpoint";
-        return pth::load(bytes);
-    }
-    let old = head.starts_with(&[0x80]) && head.get(1).is_some_and(|version| (2..=5).contains(version));
-    if old && head.get(7) != Some(&0) {
-        let reason = "a bare pickle, as PyTorch before 1.6 wrote; load it there and torch.save it again";
+    if let Some(reason) = no_weights::told(head) {
         return Err(malformed(&bytes.path, reason));
     }
-    *format = "safetensors";
-    safetensors::read(bytes)
+    if head.starts_with(b"PK\x03\x04") {
+        return Ok((pth::load(bytes, passed)?, "PyTorch checkpoint"));
+    }
+    Ok((safetensors::read(bytes, passed)?, "safetensors"))
 }
 
 /// The tensors and the files of an index of shards, `{"weight_map": {tensor: file}}`, all files beside it.
@@ -147,6 +193,11 @@ pub(super) fn shards(path: &Path) -> Result<(Vec<String>, BTreeSet<String>)> {
 fn sharded(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {
     let (tensors, files) = shards(path)?;
     let mut all = Tensors::new();
+    let absent: Vec<&str> = files.iter().map(String::as_str).filter(|f| !path.with_file_name(f).is_file()).collect();
+    if !absent.is_empty() {
+        let absent = absent.join(", ");
+        return Err(malformed(path, format!("an index whose shards are not beside it: {absent}; download them too")));
+    }
     for name in files {
         all.extend(raw(&path.with_file_name(name), origin)?);
     }

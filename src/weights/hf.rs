@@ -117,6 +117,10 @@ pub(super) fn to_official<T: Stacked>(found: Tensors<T>, file: &std::path::Path)
         let new = match block {
             Some((block, rest)) => match rest.strip_prefix("attention.attention.") {
                 Some(bias @ ("q_bias" | "v_bias")) => format!("{block}attn.{bias}"),
+                // transformers 5 has them so. A bias of the keys adds the same to all scores of a query: no part of the model.
+                Some("query.bias") if model != Model::Mae => format!("{block}attn.q_bias"),
+                Some("value.bias") if model != Model::Mae => format!("{block}attn.v_bias"),
+                Some("key.bias") if model != Model::Mae => continue,
                 Some(part) => {
                     parts.insert(format!("{block}attn.{part}"), tensor);
                     continue;
@@ -251,6 +255,18 @@ mod tests {
         let got = to_official(theirs, Path::new("f")).unwrap();
         assert!(
             got.get("encoder.patch_embed.proj.weight").is_some() && got.get("encoder.blocks.0.norm2.bias").is_some()
+        );
+        let newer = sample(&[
+            "videomae.embeddings.patch_embeddings.projection.weight",
+            "videomae.encoder.layer.0.attention.attention.query.bias",
+            "videomae.encoder.layer.0.attention.attention.key.bias",
+            "videomae.encoder.layer.0.attention.attention.value.bias",
+        ]);
+        let got = to_official(newer, Path::new("f")).unwrap();
+        let names: Vec<&str> = got.iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            ["encoder.blocks.0.attn.q_bias", "encoder.blocks.0.attn.v_bias", "encoder.patch_embed.proj.weight"]
         );
         let strangers = sample(&["a.b", "conv.weight"]);
         assert_eq!(to_official(strangers.clone(), Path::new("f")).unwrap(), strangers);

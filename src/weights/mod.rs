@@ -11,22 +11,27 @@ pub mod hf;
 mod hub;
 mod init;
 mod lazy;
+mod no_weights;
 mod pickle;
+mod pickle_names;
 mod pin;
 pub mod position;
 mod pth;
+mod pth_write;
 mod safetensors;
 pub mod stored;
+mod wrap;
 
 use std::collections::BTreeMap;
 
 pub use adopt::{Import, adopt};
-pub use describe::{Description, Kind, Stack, describe, usual_heads};
+pub use describe::{Description, Kind, Stack, describe, published_heads};
 pub use error::{Error, Mismatch, Result};
-pub use file::{Origin, from_bytes, load, open};
+pub use file::{Copies, Origin, from_bytes, load, open, open_model};
 pub use init::{Init, Spec, drawn, init};
 pub use lazy::{LazyTensor, Stacked, TensorSource};
 pub use pin::{Pinned, pin};
+pub use pth_write::save_pth;
 pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
 

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::pickle_names::{ORDERED_DICT, PARAMETER, REBUILD, REBUILD_TYPED, hostile, known, storage_kind};
+
 /// A value; containers are places in the [`Heap`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
@@ -46,6 +48,8 @@ pub(super) struct TensorView {
     pub offset: usize,
     pub shape: Vec<usize>,
     pub stride: Vec<usize>,
+    /// PyTorch's name of its element type, where its storage has none.
+    pub kind: Option<String>,
 }
 
 /// Everything that a pickle holds.
@@ -56,60 +60,16 @@ pub(super) struct Heap {
     pub dicts: Vec<Vec<(Value, Value)>>,
     pub storages: Vec<Storage>,
     pub tensors: Vec<TensorView>,
-}
-
-/// Names that are data: what PyTorch's checkpoints hold beside tensors, and are passed over.
-const INERT: [&str; 22] = [
-    "argparse.Namespace",
-    "builtins.object",
-    "builtins.set",
-    "builtins.bytearray",
-    "__builtin__.object",
-    "__builtin__.set",
-    "copyreg._reconstructor",
-    "copy_reg._reconstructor",
-    "collections.defaultdict",
-    "collections.Counter",
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "torch.Size",
-    "torch.device",
-    "pathlib.PosixPath",
-    "pathlib._local.PosixPath",
-    "pathlib.WindowsPath",
-];
-
-const ORDERED_DICT: &str = "collections.OrderedDict";
-const REBUILD: [&str; 2] = ["torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"];
-const PARAMETER: [&str; 2] = ["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"];
-
-/// The element type of a storage class.
-fn storage_kind(global: &str) -> Option<&str> {
-    let name = global.strip_prefix("torch.").or_else(|| global.strip_prefix("torch.storage."))?;
-    name.strip_suffix("Storage")
-}
-
-fn known(global: &str) -> bool {
-    let dtype = |name: &str| {
-        ["float", "int", "uint", "bfloat", "bool", "half", "double", "long"].iter().any(|d| name.starts_with(d))
-    };
-    INERT.contains(&global)
-        || global == ORDERED_DICT
-        || REBUILD.contains(&global)
-        || PARAMETER.contains(&global)
-        || storage_kind(global).is_some()
-        || global.strip_prefix("torch.").is_some_and(|name| !name.contains('.') && dtype(name))
+    /// Classes and functions that are no data, by name: what they would make is passed over.
+    pub foreign: Vec<String>,
 }
 
 /// A checkpoint of ten thousand tensors has half as many.
 const MOST_OPCODES: usize = 1 << 20;
 /// Characters of a name that is copied.
 pub(super) const MOST_NAME: usize = 512;
+/// Names of foreign classes that are kept.
+const MOST_FOREIGN: usize = 16;
 /// Dimensions of a tensor.
 const MOST_DIMENSIONS: usize = 32;
 
@@ -224,8 +184,11 @@ impl Machine<'_> {
             return Err(format!("it would import a name of {} bytes; refused", module.len() + name.len()));
         }
         let global = format!("{module}.{name}");
-        if !known(&global) {
+        if hostile(&global) {
             return Err(format!("it would run {global}, which is not data; refused, nothing was run"));
+        }
+        if !known(&global) && self.heap.foreign.len() < MOST_FOREIGN && !self.heap.foreign.contains(&global) {
+            self.heap.foreign.push(global.clone());
         }
         self.heap.texts.push(global);
         self.stack.push(Value::Global(self.heap.texts.len() - 1));
@@ -278,14 +241,18 @@ impl Machine<'_> {
         if PARAMETER.contains(&name) {
             return Ok(arguments.first().cloned().unwrap_or(Value::Opaque));
         }
-        if !REBUILD.contains(&name) {
+        let typed = name == REBUILD_TYPED;
+        if !typed && !REBUILD.contains(&name) {
             return Ok(Value::Opaque);
         }
+        // A storage without a type: the tensor brings it.
+        let kind = arguments.get(6).filter(|_| typed).and_then(|dtype| self.name(dtype)).map(str::to_owned);
         let [Value::Storage(storage), Value::Int(offset), shape, stride, ..] = arguments else {
             return Err("a tensor is not made of storage, offset, size and stride".into());
         };
         let offset = usize::try_from(*offset).map_err(|_| format!("a tensor starts at element {offset}"))?;
-        let view = TensorView { storage: *storage, offset, shape: self.sizes(shape)?, stride: self.sizes(stride)? };
+        let view =
+            TensorView { storage: *storage, offset, shape: self.sizes(shape)?, stride: self.sizes(stride)?, kind };
         self.heap.tensors.push(view);
         Ok(Value::Tensor(self.heap.tensors.len() - 1))
     }
@@ -345,6 +312,11 @@ impl Machine<'_> {
                 self.stack.push(Value::Int(i64::from(value)));
             }
             0x8a => self.long()?,
+            0x8b => {
+                let size = self.size4()?;
+                self.take(size)?;
+                self.stack.push(Value::Opaque);
+            }
             b'G' => {
                 self.number::<8>()?;
                 self.stack.push(Value::Opaque);
@@ -394,6 +366,12 @@ impl Machine<'_> {
                 let value = self.persistent(&id)?;
                 self.stack.push(value);
             }
+            0x92 => {
+                self.pop()?;
+                self.pop()?;
+                self.pop()?;
+                self.stack.push(Value::Opaque);
+            }
             b'R' | 0x81 => {
                 let (arguments, callee) = (self.pop()?, self.pop()?);
                 let value = self.reduce(&callee, &arguments)?;
@@ -440,6 +418,10 @@ impl Machine<'_> {
                 self.append(values);
             }
             0x90 => drop(self.above_mark()?),
+            0x91 => {
+                self.above_mark()?;
+                self.stack.push(Value::Opaque);
+            }
             b'1' => drop(self.above_mark()?),
             b'2' => {
                 let value = self.stack.last().cloned().ok_or(EMPTY)?;

@@ -19,6 +19,10 @@ const MOST_READS: u64 = 8;
 /// Dictionaries within dictionaries.
 const MOST_DEPTH: usize = 8;
 
+/// What to do with TorchScript.
+const TORCH_SCRIPT: &str = "a TorchScript program, whose weights lie beside its code; in Python: \
+                            torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), NEW)";
+
 fn dtype(kind: &str) -> Option<Dtype> {
     Some(match kind {
         "Float" => Dtype::F32,
@@ -59,16 +63,27 @@ fn stored(archive: &mut Archive<'_>, name: &str, most: u64) -> std::result::Resu
 }
 
 /// Finds every tensor of a checkpoint, whose storages are read through once, for their checksums; a dictionary within a
-/// dictionary gives dotted names. Optimiser states are left.
-pub(super) fn load(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
+/// dictionary gives dotted names. Optimiser states are left. Tensors of types without an f32 meaning, expanded ones and
+/// foreign objects are named in `passed`.
+pub(super) fn load(bytes: &Arc<Bytes>, passed: &mut Vec<String>) -> Result<Tensors<LazyTensor>> {
     let malformed = |reason: String| Error::Malformed { path: bytes.path.clone(), reason };
     // What PyTorch writes begins with the archive; guessing at a start elsewhere misreads some files.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let archive = ZipArchive::with_config(config, BufReader::new(Cursor { bytes, at: 0 }));
-    let mut archive = archive.map_err(|e| malformed(e.to_string()))?;
-    let names = archive.file_names().filter_map(|n| n.ok().map(|n| n.into_owned()));
+    let mut archive = archive.map_err(|e| {
+        let size = bytes.len;
+        malformed(format!(
+            "it begins as a PyTorch checkpoint and has no end ({size} bytes, {e}): cut; download it again"
+        ))
+    })?;
+    let names: Vec<String> = archive.file_names().filter_map(|n| n.ok().map(|n| n.into_owned())).collect();
+    if names.iter().any(|name| name == "constants.pkl" || name.ends_with("/constants.pkl")) {
+        return Err(malformed(TORCH_SCRIPT.into()));
+    }
     let pickle = names.into_iter().find(|n| n == "data.pkl" || n.ends_with("/data.pkl"));
-    let pickle = pickle.ok_or_else(|| malformed("a zip without data.pkl: not made by torch.save".into()))?;
+    let pickle = pickle.ok_or_else(|| {
+        malformed("a zip archive without data.pkl, not made by torch.save; unpack it and name the file inside".into())
+    })?;
     let root = pickle.trim_end_matches("data.pkl").to_owned();
     let order = format!("{root}byteorder");
     if archive.index_for_name(&order).is_some() {
@@ -85,7 +100,13 @@ pub(super) fn load(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
     let mut budget = text.len();
     walk(&heap, &value, String::new(), 0, &mut budget, &mut found);
     if found.is_empty() {
-        return Err(malformed("it holds no tensors by name".into()));
+        return Err(malformed(match heap.foreign.first() {
+            Some(class) => format!(
+                "it holds a whole Python object, {class}, and no tensors by name; nothing of it was run. Where that class \
+                 is, save its weights alone: torch.save(model.state_dict(), FILE)"
+            ),
+            None => "it holds no tensors by name".into(),
+        }));
     }
     let mut storages = Storages {
         bytes,
@@ -96,7 +117,14 @@ pub(super) fn load(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
         budget: bytes.len.saturating_mul(MOST_READS),
     };
     let mut tensors = Tensors::new();
+    passed.extend(heap.foreign.iter().map(|class| format!("an object {class}")));
+    let mut unusable = None;
     for (name, view) in found {
+        if let Some(reason) = of_no_use(&heap, view) {
+            passed.push(format!("{name} ({reason})"));
+            unusable.get_or_insert((name, reason));
+            continue;
+        }
         let tensor = storages.tensor(&heap, view).map_err(|reason| Error::Tensor {
             path: bytes.path.clone(),
             tensor: name.clone(),
@@ -105,7 +133,25 @@ pub(super) fn load(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
         })?;
         tensors.insert(name, tensor);
     }
-    Ok(tensors)
+    match unusable {
+        Some((tensor, got)) if tensors.is_empty() => Err(Error::Tensor {
+            path: bytes.path.clone(),
+            tensor,
+            expected: "a tensor within its storage, of floats, integers or bool".into(),
+            got,
+        }),
+        _ => Ok(tensors),
+    }
+}
+
+/// Why a tensor is passed over: it has no f32 meaning here, or repeats its elements.
+fn of_no_use(heap: &Heap, view: &TensorView) -> Option<String> {
+    let kind = view.kind.as_ref().unwrap_or(&heap.storages[view.storage].kind);
+    if view.kind.is_some() || dtype(kind).is_none() {
+        return Some(format!("elements of type {}", kind.trim_start_matches("torch.")));
+    }
+    let expanded = view.shape.iter().zip(&view.stride).any(|(len, step)| *len > 1 && *step == 0);
+    expanded.then(|| format!("expanded to {:?}", view.shape))
 }
 
 /// Tensors by dotted name.
@@ -179,7 +225,7 @@ impl Storages<'_> {
 
     /// The number of elements of a view that lies within its storage, and of those from its first to its last.
     fn claim(&mut self, heap: &Heap, view: &TensorView) -> std::result::Result<(usize, usize), String> {
-        let TensorView { storage, offset, shape, stride } = view;
+        let TensorView { storage, offset, shape, stride, .. } = view;
         let len = heap.storages[*storage].len;
         let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
         let span = shape

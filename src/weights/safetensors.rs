@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
 use super::lazy::{Bytes, Content, Stretch, Values};
 use super::{Error, LazyTensor, Result, TensorSource, Tensors};
@@ -19,23 +19,31 @@ pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(i
 /// Finds every tensor of a safetensors file; f32, f16, bf16, f64, integers and bool all become f32.
 ///
 /// The header is held against the file's true size before anything is allocated, so a file that lies
-/// costs no memory; errors name the file and the tensor.
-pub(super) fn read(bytes: &Arc<Bytes>) -> Result<Tensors<LazyTensor>> {
-    let path = &bytes.path;
+/// costs no memory; errors name the file and the tensor. Tensors of other types are named in `passed`.
+pub(super) fn read(bytes: &Arc<Bytes>, passed: &mut Vec<String>) -> Result<Tensors<LazyTensor>> {
     with_header(bytes, |map, parsed| {
-        let tensor = |(name, view): (&str, TensorView<'_>)| {
+        let mut tensors = Tensors::new();
+        let mut unusable = None;
+        for (name, view) in parsed.iter() {
             let (shape, dtype) = (view.shape().to_vec(), view.dtype());
-            to_f32(dtype, &[]).ok_or_else(|| Error::Tensor {
-                path: path.clone(),
-                tensor: name.to_string(),
-                expected: "F32, F16, BF16, F64, an integer or BOOL".into(),
-                got: format!("{dtype:?}"),
-            })?;
+            if to_f32(dtype, &[]).is_none() {
+                passed.push(format!("{name} (elements of type {dtype:?})"));
+                unusable = Some((name.to_owned(), dtype));
+                continue;
+            }
             let at = (view.data().as_ptr().addr() - map.as_ptr().addr()) as u64;
             let stored = Values::Stored(Stretch { bytes: Arc::clone(bytes), dtype, at });
-            Ok((name.to_string(), LazyTensor::new(shape, stored)))
-        };
-        parsed.iter().map(tensor).collect()
+            tensors.insert(name, LazyTensor::new(shape, stored));
+        }
+        match unusable {
+            Some((tensor, dtype)) if tensors.is_empty() => Err(Error::Tensor {
+                path: bytes.path.clone(),
+                tensor,
+                expected: "F32, F16, BF16, F64, an integer or BOOL".into(),
+                got: format!("{dtype:?}"),
+            }),
+            _ => Ok(tensors),
+        }
     })
 }
 
@@ -78,11 +86,13 @@ fn reason(error: &SafeTensorError, map: &[u8]) -> String {
     let size = map.len();
     match error {
         SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
-            format!("its header claims {header} bytes, the file has {size} (truncated, or not safetensors)")
+            format!(
+                "its header claims {header} bytes, the file has {size} (cut, or not safetensors: download it again)"
+            )
         }
         SafeTensorError::MetadataIncompleteBuffer => match claimed(map) {
             Some(claimed) => {
-                format!("its tensors need a file of {claimed} bytes, got {size} (truncated?)")
+                format!("its tensors need a file of {claimed} bytes, got {size}: cut; download it again")
             }
             None => format!("its tensors do not cover its {size} bytes (truncated?)"),
         },
@@ -126,17 +136,25 @@ pub fn save<T: TensorSource>(
     tensors: &Tensors<T>,
     metadata: &BTreeMap<String, String>,
 ) -> std::result::Result<(), T::Error> {
-    let path = path.as_ref();
-    let aside = aside(path);
-    let written = (|| {
-        let file = File::create(&aside).map_err(io_error("create", &aside))?;
+    replace(path.as_ref(), |aside| {
+        let file = File::create(aside).map_err(io_error("create", aside))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        write_to(&mut out, &aside, tensors, metadata)?;
-        let file = out.into_inner().map_err(|e| e.into_error()).map_err(io_error("write", &aside))?;
-        file.sync_all().map_err(io_error("sync", &aside))?;
+        write_to(&mut out, aside, tensors, metadata)?;
+        let file = out.into_inner().map_err(|e| e.into_error()).map_err(io_error("write", aside))?;
+        Ok(file.sync_all().map_err(io_error("sync", aside))?)
+    })
+}
+
+/// Lets `write` make a file beside `path` and renames it into place; what it left is removed where it fails.
+pub(super) fn replace<E: From<Error>>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let aside = aside(path);
+    let written = write(&aside).and_then(|()| {
         std::fs::rename(&aside, path).map_err(io_error("rename into place", path))?;
         Ok(sync_parent(path).map_err(io_error("sync the folder of", path))?)
-    })();
+    });
     if written.is_err() {
         // The first error is the one worth reporting.
         let _ = std::fs::remove_file(&aside);

@@ -1,0 +1,65 @@
+//! The model that a command takes: a run, a weight file, a folder of Hugging Face's, or `hf:owner/name`.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::EncoderKind;
+use crate::eval::Views;
+use crate::model::opened::{Given, Opened};
+use crate::train::checkpoint::{RunDir, Which};
+use crate::weights::Copies;
+
+/// Facts of a model that flags give, over what its files say.
+#[derive(Args, Clone)]
+pub(super) struct ModelArgs {
+    /// Whose position table it has, where nothing tells.
+    #[arg(long = "model", value_enum, value_name = "MODEL")]
+    pub family: Option<EncoderKind>,
+    /// Attention heads [default: the run's, config.json's, the published model's of that width].
+    #[arg(long)]
+    pub heads: Option<usize>,
+    /// Frames of a clip [default: the run's, config.json's, 16].
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Frames of the video from one of the clip's to the next [default: the run's, 4].
+    #[arg(long)]
+    pub stride: Option<usize>,
+    /// Height and width of the frames [default: the run's, config.json's, 224].
+    #[arg(long)]
+    pub input_size: Option<usize>,
+}
+
+impl ModelArgs {
+    /// Opens the weights that are meant of what a path means.
+    pub fn open(&self, path: &Path, which: Which) -> Result<Opened, Failure> {
+        let ModelArgs { family, heads, frames, stride, input_size: size } = *self;
+        let family = family.map(EncoderKind::family);
+        let mut given = Given { family, heads, frames, stride, size, copies: Copies::Plain };
+        if path.join("config.toml").is_file() {
+            let (run, _) = RunDir::read(path)?;
+            return Ok(Opened::open(&run.weights(which)?, &given)?);
+        }
+        match which {
+            Which::Newest => {}
+            Which::Ema => given.copies = Copies::Averaged,
+            Which::Best => {
+                return Err(
+                    format!("{}: expected a run directory for the best weights of a run", path.display()).into()
+                );
+            }
+        }
+        Ok(Opened::open(path, &given)?)
+    }
+}
+
+/// The views of a test of a model, by its run's sampling.
+pub(super) fn views(opened: &Opened, clips: usize, crops: usize) -> Result<Views, Failure> {
+    if clips == 0 || ![1, 3].contains(&crops) {
+        return Err(format!("--clips, --crops: expected 1 or more, and 1 or 3; got {clips} and {crops}").into());
+    }
+    let segments = opened.run.get("sampling").and_then(toml::Value::as_str) == Some("segment");
+    let (frames, stride, size) = (opened.frames.value, opened.stride.value, opened.size.value);
+    Ok(Views { frames, stride, size, segments, clips, crops })
+}

@@ -1,0 +1,469 @@
+//! A model from any weight file: what it is, and from where each of its facts is known. What `mvd inspect` prints is what
+//! every command uses.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::classifier::{ClassifierArch, Pooling};
+use super::encoder::Family;
+use super::{Grid, Vit};
+use crate::op::layer_norm::EPS;
+use crate::weights::stored::{self, Stored};
+use crate::weights::{
+    self, Copies, Description, Error, Import, Kind, LazyTensor, Origin, Result, Spec, TensorSource, Tensors, describe,
+    published_heads,
+};
+
+/// PyTorch's default, which `transformers` leaves to the norm before a head.
+const TRANSFORMERS_EPS: f32 = 1e-5;
+/// What `transformers` takes for `layer_norm_eps` where a config has none.
+const VIDEOMAE_EPS: f64 = 1e-12;
+/// Weight files of a run.
+const OF_RUN: [&str; 3] = ["weights.safetensors", "ema.safetensors", "best.safetensors"];
+/// Layers of a block that the models here have.
+const LAYERS: [&str; 9] = [
+    "norm1.",
+    "norm2.",
+    "attn.qkv.weight",
+    "attn.qkv.bias",
+    "attn.q_bias",
+    "attn.v_bias",
+    "attn.proj.",
+    "mlp.fc1.",
+    "mlp.fc2.",
+];
+
+/// A fact, and who says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known<T> {
+    /// The fact.
+    pub value: T,
+    /// Where it is from, for people: a flag, a file, the tensors, or that it is as published.
+    pub from: String,
+}
+
+impl<T> Known<T> {
+    fn new(value: T, from: impl Into<String>) -> Self {
+        Known { value, from: from.into() }
+    }
+}
+
+/// Facts given by flags.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Given {
+    /// Whose model it is.
+    pub family: Option<Family>,
+    /// Attention heads.
+    pub heads: Option<usize>,
+    /// Frames of a clip.
+    pub frames: Option<usize>,
+    /// Frames of the video from one of the clip's to the next.
+    pub stride: Option<usize>,
+    /// Height and width of the frames.
+    pub size: Option<usize>,
+    /// Which weights, where a file has several.
+    pub copies: Copies,
+}
+
+/// A model and what is known of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its tensors under official names, without wrappers.
+    pub tensors: Tensors<LazyTensor>,
+    /// What the file is.
+    pub origin: Origin,
+    /// What the tensors tell.
+    pub about: Description,
+    /// Whose model it is, and so its position table; none where nothing tells.
+    pub family: Option<Known<Family>>,
+    /// Attention heads by flag or config, see [`Opened::heads`].
+    told_heads: Option<Known<usize>>,
+    /// Frames of a clip.
+    pub frames: Known<usize>,
+    /// Frames of the video from one of the clip's to the next.
+    pub stride: Known<usize>,
+    /// Height and width of the frames.
+    pub size: Known<usize>,
+    /// How a classifier makes one vector of a clip's tokens.
+    pub pooling: Known<Pooling>,
+    /// Names of the classes, if they have any.
+    pub names: Option<Known<Vec<String>>>,
+    /// The `config.toml` of the run that it lies in; empty if it lies in none.
+    pub run: toml::Table,
+    /// The `config.json` beside it; null if there is none.
+    pub config: Value,
+    /// What the blocks' norms add to the variance.
+    eps: f32,
+}
+
+/// The name of a family for people and for `--model`.
+pub fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::Mvd => "mvd",
+        Family::VideoMae => "videomae",
+        Family::Mae => "mae",
+    }
+}
+
+/// The name of its position table.
+fn table_name(family: Family) -> &'static str {
+    match family {
+        Family::Mvd => "3-D sin-cos",
+        Family::VideoMae => "interleaved sinusoids",
+        Family::Mae => "2-D sin-cos",
+    }
+}
+
+/// The config of the run that a weight file lies in, and its file.
+fn run_config(file: &Path) -> Result<(toml::Table, PathBuf)> {
+    let of_run = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| OF_RUN.contains(&name));
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let checkpoint = parent.parent().filter(|folder| folder.ends_with("checkpoints")).and_then(Path::parent);
+    let path = checkpoint.unwrap_or(parent).join("config.toml");
+    if !of_run || !path.is_file() {
+        return Ok((toml::Table::new(), path));
+    }
+    let unusable = |what: String| Error::Unknown { path: path.clone(), what };
+    let text = std::fs::read_to_string(&path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
+    let table = text.parse().map_err(|e: toml::de::Error| unusable(e.to_string()))?;
+    Ok((table, path))
+}
+
+/// The `config.json` beside a weight file; null if there is none.
+fn config_beside(file: &Path) -> Result<Value> {
+    let path = file.with_file_name("config.json");
+    let unusable = |what: String| Error::Unknown { path: path.clone(), what };
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| unusable(e.to_string())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(e) => Err(unusable(format!("cannot be read: {e}"))),
+    }
+}
+
+fn of_run(run: &toml::Table, table: &str, key: &str) -> Option<usize> {
+    let value = run.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_integer);
+    value.and_then(|v| usize::try_from(v).ok())
+}
+
+/// What is read of files beside the weights.
+struct Beside<'a> {
+    run: &'a toml::Table,
+    config: &'a Value,
+    about: &'a Description,
+}
+
+impl Beside<'_> {
+    /// A number by flag, run, `config.json`, in this order.
+    fn number(&self, flag: (&str, Option<usize>), run: [(&str, &str); 2], json: &str) -> Option<Known<usize>> {
+        let by_flag = flag.1.map(|value| Known::new(value, flag.0));
+        let by_run = || {
+            let found = run.iter().find_map(|(table, key)| of_run(self.run, table, key));
+            found.map(|value| Known::new(value, "the run's config.toml"))
+        };
+        let by_json =
+            || self.config[json].as_u64().map(|value| Known::new(value as usize, format!("config.json, {json}")));
+        by_flag.or_else(by_run).or_else(by_json)
+    }
+
+    fn family(&self, table: Option<Stored>, origin: &Origin) -> Option<Known<Family>> {
+        if self.about.kind == Kind::Mae {
+            return Some(Known::new(Family::Mae, "its patches are of single frames"));
+        }
+        let run = match (self.run.get("model").and_then(toml::Value::as_str), self.run.contains_key("student")) {
+            (Some("mvd"), _) | (_, true) => Some(Family::Mvd),
+            (Some("videomae"), _) => Some(Family::VideoMae),
+            _ => None,
+        };
+        if let Some(family) = run {
+            return Some(Known::new(family, "the run's config.toml"));
+        }
+        if self.config["model_type"] == "videomae" {
+            return Some(Known::new(Family::VideoMae, "config.json, model_type"));
+        }
+        if origin.hugging_face {
+            return Some(Known::new(Family::VideoMae, "Hugging Face's names"));
+        }
+        match (self.about.kind, table) {
+            (Kind::VideoMae, _) => {
+                Some(Known::new(Family::VideoMae, "names with encoder., of VideoMAE's pre-training"))
+            }
+            (Kind::Student, _) => Some(Known::new(Family::Mvd, "an MVD student's decoders")),
+            (_, Some(Stored::Sincos3d { .. })) => Some(Known::new(Family::Mvd, "its stored pos_embed")),
+            (_, Some(Stored::Sinusoid { .. })) => Some(Known::new(Family::VideoMae, "its stored pos_embed")),
+            _ => None,
+        }
+    }
+
+    fn names(&self) -> Option<Known<Vec<String>>> {
+        let labels = self.config["id2label"].as_object()?;
+        let classes = self.about.classes?;
+        let name = |i: usize| labels.get(&i.to_string())?.as_str().map(str::to_owned);
+        let names: Vec<String> = (0..classes).map(name).collect::<Option<_>>()?;
+        let placeholders = names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}"));
+        (!placeholders).then(|| Known::new(names, "config.json, id2label"))
+    }
+
+    fn pooling(&self, tensors: &Tensors<LazyTensor>) -> Known<Pooling> {
+        match self.config["use_mean_pooling"].as_bool() {
+            Some(true) => Known::new(Pooling::Mean, "config.json, use_mean_pooling"),
+            Some(false) => Known::new(Pooling::First, "config.json, use_mean_pooling"),
+            None if self.about.kind == Kind::Classifier && tensors.get("fc_norm.weight").is_none() => {
+                Known::new(Pooling::First, "no fc_norm among the tensors")
+            }
+            None => Known::new(Pooling::Mean, "as published"),
+        }
+    }
+}
+
+impl Opened {
+    /// Opens what a path means: a run, a weight file, a folder of Hugging Face's, `hf:owner/name`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is of no model known, a config of another model beside it, or a family given that
+    /// is not the file's: no model gets another's position table.
+    pub fn open(path: &Path, given: &Given) -> Result<Opened> {
+        let (tensors, origin) = weights::open_model(path, given.copies)?;
+        let unknown = |what: String| Error::Unknown { path: path.to_path_buf(), what };
+        let about = describe(&tensors).ok_or_else(|| Error::NoModel {
+            path: path.to_path_buf(),
+            tensors: tensors.len(),
+            some: tensors.iter().take(3).map(|(name, _)| name).collect::<Vec<_>>().join(", "),
+        })?;
+        let (run, _) = run_config(&origin.path)?;
+        let config = config_beside(&origin.path)?;
+        let dim = about.encoder.dim;
+        if let Some(other) = config["hidden_size"].as_u64().filter(|size| *size as usize != dim) {
+            return Err(unknown(format!(
+                "the config.json beside it is of another model: hidden_size {other}, the tensors have {dim}"
+            )));
+        }
+        let beside = Beside { run: &run, config: &config, about: &about };
+        let table = tensors.get(&format!("{}pos_embed", about.inner())).map(LazyTensor::host).transpose()?;
+        let table = table.as_ref().and_then(stored::recognise);
+        let family = match (given.family, beside.family(table, &origin)) {
+            (Some(given), Some(known)) if given != known.value => {
+                let (asked, is) = (family_name(given), family_name(known.value));
+                return Err(unknown(format!(
+                    "expected a model of {asked}, got one of {is} ({}), whose position table is another: {}",
+                    known.from,
+                    table_name(known.value)
+                )));
+            }
+            (Some(given), None) => Some(Known::new(given, "--model")),
+            (_, known) => known,
+        };
+        let mae = about.kind == Kind::Mae;
+        let (stored_frames, stored_side) = match table {
+            Some(Stored::Sincos3d { frames, side }) => (Some(frames * about.tubelet), Some(side)),
+            Some(Stored::Sincos2d { side, .. }) => (None, Some(side)),
+            _ => (None, None),
+        };
+        let usual = |known: Option<Known<usize>>, stored: Option<usize>, usual: usize| {
+            let of_table = stored.map(|value| Known::new(value, "its stored pos_embed"));
+            known.or(of_table).unwrap_or_else(|| Known::new(usual, "as published"))
+        };
+        let heads = [("encoder", "heads"), ("student", "heads")];
+        let told_heads = beside.number(("--heads", given.heads), heads, "num_attention_heads");
+        // An image model's own clips are single frames.
+        let data = |key| if mae { [("", ""); 2] } else { [("data", key); 2] };
+        let frames = beside.number(("--frames", given.frames), data("frames"), if mae { "" } else { "num_frames" });
+        let stride = beside.number(("--stride", given.stride), data("stride"), "");
+        let size = beside.number(("--input-size", given.size), [("data", "input_size"); 2], "image_size");
+        let eps = match config["model_type"].as_str() {
+            Some("videomae") => config["layer_norm_eps"].as_f64().unwrap_or(VIDEOMAE_EPS) as f32,
+            _ => EPS,
+        };
+        Ok(Opened {
+            family,
+            told_heads,
+            frames: usual(frames, stored_frames, 16),
+            stride: usual(stride, None, 4),
+            size: usual(size, stored_side.map(|side| side * about.patch), 224),
+            pooling: beside.pooling(&tensors),
+            names: beside.names(),
+            tensors,
+            origin,
+            about,
+            run,
+            config,
+            eps,
+        })
+    }
+
+    fn unknown(&self, what: impl Into<String>) -> Error {
+        Error::Unknown { path: self.origin.path.clone(), what: what.into() }
+    }
+
+    /// Tensors within blocks that no model here has, such as LayerScale's.
+    pub fn strange(&self) -> Vec<&str> {
+        let blocks = format!("{}blocks.", self.about.inner());
+        let strange = |name: &&str| {
+            let of_block = name.strip_prefix(blocks.as_str()).and_then(|rest| rest.split_once('.'));
+            of_block.is_some_and(|(_, layer)| !LAYERS.iter().any(|known| layer.starts_with(known)))
+        };
+        self.tensors.iter().map(|(name, _)| name).filter(strange).collect()
+    }
+
+    /// Whose model it is.
+    ///
+    /// # Errors
+    /// Nothing tells; `--model` is asked for.
+    pub fn family(&self) -> Result<Family> {
+        let family = self.family.as_ref().map(|known| known.value);
+        family.ok_or_else(|| {
+            self.unknown(
+                "a clip model under names that MVD and VideoMAE share, and nothing says whose position table it has; \
+                 say --model mvd or --model videomae",
+            )
+        })
+    }
+
+    /// Attention heads: by flag, the run's config, `config.json`, else those of the published model of this width; none
+    /// where there is none.
+    pub fn heads(&self) -> Option<Known<usize>> {
+        let dim = self.about.encoder.dim;
+        let published =
+            || published_heads(dim).map(|heads| Known::new(heads, format!("the published model of width {dim}")));
+        self.told_heads.clone().or_else(published)
+    }
+
+    /// Holds heads that a training was given against those that the file's own config says.
+    ///
+    /// # Errors
+    /// They differ; `flag` is named.
+    pub fn expect_heads(&self, vit: &Vit, flag: &str) -> Result<()> {
+        match &self.told_heads {
+            Some(Known { value, from }) if *value != vit.heads && vit.dim == self.about.encoder.dim => {
+                let got = vit.heads;
+                Err(self.unknown(format!("{flag}: expected {value} attention heads as {from} says, got {got}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The encoder's shape.
+    ///
+    /// # Errors
+    /// Heads that nothing tells or that do not divide the width; tensors of another kind of block.
+    pub fn vit(&self) -> Result<Vit> {
+        let weights::Stack { dim, depth } = self.about.encoder;
+        let strange = self.strange();
+        if let Some(first) = strange.first() {
+            let more = strange.len() - 1;
+            return Err(self.unknown(format!("blocks that mvd does not compute: {first} and {more} more such tensors")));
+        }
+        let Some(heads) = self.heads().map(|known| known.value) else {
+            return Err(self.unknown(format!(
+                "no published model has its width, {dim}, and neither a run's config.toml nor a config.json says its \
+                 number of attention heads; say --heads"
+            )));
+        };
+        if heads == 0 || !dim.is_multiple_of(heads) {
+            return Err(self.unknown(format!("--heads: expected one that divides {dim}, got {heads}")));
+        }
+        let hidden = self.tensors.get(&format!("{}blocks.0.mlp.fc1.bias", self.about.inner()));
+        let mlp_ratio = hidden.map_or(4, |bias| bias.elements() / dim.max(1)).max(1);
+        Ok(Vit { dim, depth, heads, mlp_ratio })
+    }
+
+    /// How clips are cut. An image model's tokens are those of every second frame, as the distillation takes them.
+    ///
+    /// # Errors
+    /// Frames or a size that are no multiple of a token's.
+    pub fn grid(&self) -> Result<Grid> {
+        let tubelet = if self.about.kind == Kind::Mae { 2 } else { self.about.tubelet };
+        let (frames, size, patch) = (self.frames.value, self.size.value, self.about.patch);
+        for (flag, value, unit) in [("--frames", frames, tubelet), ("--input-size", size, patch)] {
+            if value == 0 || unit == 0 || !value.is_multiple_of(unit) {
+                return Err(self.unknown(format!("{flag}: expected a multiple of {unit}, got {value}")));
+            }
+        }
+        if self.stride.value == 0 {
+            return Err(self.unknown("--stride: expected at least 1, got 0"));
+        }
+        Ok(Grid { frames, size, tubelet, patch })
+    }
+
+    /// The shapes of its classifier, or of its encoder with a head that is not looked at.
+    ///
+    /// # Errors
+    /// What is not known of it; an image model.
+    pub fn classifier(&self, batch: usize) -> Result<ClassifierArch> {
+        let family = self.family()?;
+        if family == Family::Mae {
+            return Err(self.unknown("expected a model of clips, got an MAE, which sees single frames"));
+        }
+        let theirs = self.origin.hugging_face || self.config["model_type"] == "videomae";
+        let plain = ClassifierArch::plain(family, self.vit()?, self.grid()?, self.about.classes.unwrap_or(2), batch);
+        let pooling = self.pooling.value;
+        let eps = match pooling {
+            Pooling::Mean if theirs => TRANSFORMERS_EPS,
+            Pooling::Mean => EPS,
+            Pooling::First => self.eps,
+        };
+        Ok(ClassifierArch { eps, block_eps: self.eps, pooling, ..plain })
+    }
+
+    /// What the blocks' norms add to the variance.
+    pub fn block_eps(&self) -> f32 {
+        self.eps
+    }
+
+    /// What of `specs` it has. Names of the encoder stand under `prefix` there; `missing` are patterns of what may be
+    /// missing. Tensors outside the encoder that are not wanted are left.
+    ///
+    /// # Errors
+    /// All tensors that are missing, of another shape, or of the encoder and not wanted.
+    pub fn adopt(&self, specs: &[Spec], prefix: &str, missing: &[&str]) -> Result<Tensors<LazyTensor>> {
+        let encoder = ["patch_embed.", "blocks.", "cls_token", "pos_embed"];
+        let inner = self.about.inner();
+        let wanted = |name: &str| {
+            encoder.iter().any(|start| name.starts_with(start))
+                || specs.iter().any(|spec| spec.name.strip_prefix(prefix) == Some(name))
+        };
+        let own = self.tensors.iter().filter(|(name, _)| name.strip_prefix(inner).is_some_and(wanted));
+        let own = own.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        let rules = Import {
+            select: inner.to_owned(),
+            drop: vec!["pos_embed*".to_owned()],
+            prefix: prefix.to_owned(),
+            allow_missing: missing.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            ..Import::exact()
+        };
+        weights::adopt(own, specs, &rules, &self.origin.path)
+    }
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let says = |known: &Known<usize>| format!("{} ({})", known.value, known.from);
+        match &self.family {
+            Some(known) => writeln!(f, "model      {} ({})", family_name(known.value), known.from)?,
+            None => writeln!(f, "model      not known; commands ask for --model mvd or --model videomae")?,
+        }
+        let table = self.family.as_ref().map_or("as the model's", |known| table_name(known.value));
+        writeln!(f, "positions  {table}, computed for any grid")?;
+        match &self.heads() {
+            Some(known) => writeln!(f, "heads      {}", says(known))?,
+            None => writeln!(f, "heads      not known; commands ask for --heads")?,
+        }
+        if self.about.kind != Kind::Mae {
+            writeln!(f, "frames     {}, stride {}", says(&self.frames), says(&self.stride))?;
+        }
+        write!(f, "size       {}", says(&self.size))?;
+        if let Some(classes) = self.about.classes {
+            write!(f, "\npooling    {} ({})", self.pooling.value.name(), self.pooling.from)?;
+            match &self.names {
+                Some(Known { value, from }) => {
+                    let some = value.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+                    let more = if classes > 5 { ", ..." } else { "" };
+                    write!(f, "\nclasses    {classes}: {some}{more} ({from})")?;
+                }
+                None => write!(f, "\nclasses    {classes}, without names")?,
+            }
+        }
+        Ok(())
+    }
+}
