@@ -238,7 +238,7 @@ fn a_pretrained_videomae_keeps_its_table_when_fine_tuned() {
     };
     // transformers' norm before the head adds 1e-5 where ours adds 1e-6.
     assert!(shares(&predicted).iter().zip(shares(&again)).all(|(a, b)| (a - b).abs() < 1e-4), "{predicted} {again}");
-    succeed(&mut tune(&path("run"), &[]).args(["--out"]).arg(path("further")));
+    succeed(tune(&path("run"), &[]).args(["--out"]).arg(path("further")));
     let text = failure(&mut tune(&path("run"), &["--size", "32,2,4"]));
     assert!(text.contains("--size: expected 2 attention heads as the run's config.toml says, got 4"), "{text}");
 }
