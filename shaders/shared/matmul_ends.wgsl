@@ -1,9 +1,13 @@
 // Epilogues of matrix products. An end takes four neighbours of a row of C at a time, in two steps, so that a kernel can read for many
 // before it stores any: `combine_END` reads and computes, `put_END` stores. `add` is `add_END` of the columns, read once for many rows.
 // What imports this brings `row` and `quad` (four columns) of C to its tensors: `read_c`, `read_skip`, `read_before`, `write_c`,
-// `write_hidden` (C beside a GELU) and `write_saved`, all of which guard the edges, and `row_scale`.
+// `write_hidden` (C beside a GELU) and `write_saved`, all of which guard the edges.
 #import gelu
 #list ends plain accumulate biased activated activated_saved skipped skipped_scaled activation_gradient
+
+fn row_scale(row: u32) -> f32 {
+    return scale[(part * params.m + min(row, params.m - 1u)) / params.per_sample];
+}
 
 fn add_plain(quad: u32) -> vec4<f32> {
     return vec4(0.0);

@@ -34,25 +34,8 @@ fn read_part(row: u32, quad: u32) -> vec4<f32> {
     return vec4<f32>(a[clamped(row, quad)]);
 }
 
-fn inside(row: u32, quad: u32) -> bool {
-    return row < params.m && quad < params.n / 4u;
-}
-
 fn index(row: u32, quad: u32) -> u32 {
     return (slice * params.m + row) * (params.n / 4u) + quad;
-}
-
-// The place of a read: past the edges that of the last row and column.
-fn clamped(row: u32, quad: u32) -> u32 {
-    return index(min(row, params.m - 1u), min(quad, params.n / 4u - 1u));
-}
-
-fn read_bias(quad: u32) -> vec4<f32> {
-    return bias[part * (params.n / 4u) + min(quad, params.n / 4u - 1u)];
-}
-
-fn read_c(row: u32, quad: u32) -> vec4<f32> {
-    return c[clamped(row, quad)];
 }
 
 fn read_skip(row: u32, quad: u32) -> vec4<f32> {
@@ -63,16 +46,11 @@ fn read_before(row: u32, quad: u32) -> vec4<f32> {
     return before[clamped(row, quad)];
 }
 
-fn write_c(row: u32, quad: u32, x: vec4<f32>) {
-    if inside(row, quad) {
-        c[index(row, quad)] = x;
-    }
-}
-
 fn write_saved(row: u32, quad: u32, x: vec4<f32>) {
     if inside(row, quad) {
         saved[index(row, quad)] = x;
     }
 }
 
-#import matmul_rows
+#import matmul_fours
+#import matmul_hidden

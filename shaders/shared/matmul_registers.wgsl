@@ -3,6 +3,7 @@
 // What imports this brings, four neighbours of a row each: `load_a(column, row)`, `load_b(column, row)`, `load_skip(index)`
 // and `load_before(index)` of (M, N), and `store_hidden(index, value)` and `store_saved(index, value)`.
 #import matmul_ends
+#import matmul_fours
 #list weights plain accumulate
 #list four 0 1 2 3
 
@@ -106,25 +107,8 @@ fn shift(sums: ptr<function, Sums>) {
     }
 }
 
-fn inside(row: u32, quad: u32) -> bool {
-    return row < params.m && quad < params.n / 4u;
-}
-
 fn index(row: u32, quad: u32) -> u32 {
     return (part * params.m + row) * (params.n / 4u) + quad;
-}
-
-// The place of a read: past the edges that of the last row and column.
-fn clamped(row: u32, quad: u32) -> u32 {
-    return index(min(row, params.m - 1u), min(quad, params.n / 4u - 1u));
-}
-
-fn read_bias(quad: u32) -> vec4<f32> {
-    return bias[part * (params.n / 4u) + min(quad, params.n / 4u - 1u)];
-}
-
-fn read_c(row: u32, quad: u32) -> vec4<f32> {
-    return c[clamped(row, quad)];
 }
 
 fn read_skip(row: u32, quad: u32) -> vec4<f32> {
@@ -133,16 +117,6 @@ fn read_skip(row: u32, quad: u32) -> vec4<f32> {
 
 fn read_before(row: u32, quad: u32) -> vec4<f32> {
     return load_before(clamped(row, quad));
-}
-
-fn row_scale(row: u32) -> f32 {
-    return scale[(part * params.m + min(row, params.m - 1u)) / params.per_sample];
-}
-
-fn write_c(row: u32, quad: u32, x: vec4<f32>) {
-    if inside(row, quad) {
-        c[index(row, quad)] = x;
-    }
 }
 
 fn write_hidden(row: u32, quad: u32, x: vec4<f32>) {

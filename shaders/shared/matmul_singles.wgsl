@@ -81,4 +81,4 @@ fn write_saved(row: u32, quad: u32, x: vec4<f32>) {
     }
 }
 
-#import matmul_rows
+#import matmul_hidden
