@@ -8,6 +8,7 @@ pub mod demo;
 mod digest;
 pub mod eval;
 pub mod gpu;
+mod lock;
 pub mod model;
 pub mod op;
 pub mod picture;

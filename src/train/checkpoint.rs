@@ -5,7 +5,6 @@
 //! not before all that can fail has been looked at.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,6 +16,7 @@ use super::disk::Disk;
 use super::lock::{self, HOLDER, LOCK};
 use super::place::Feed;
 use crate::data::Position;
+use crate::lock::Locked;
 use crate::weights::{self, LazyTensor, TensorSource, Tensors};
 
 const TEMPORARY: &str = ".tmp-";
@@ -94,7 +94,7 @@ pub struct RunDir {
     /// Where what an earlier start logged goes then.
     aside: Option<PathBuf>,
     /// Held from when training begins, or goes on.
-    lock: OnceLock<File>,
+    lock: OnceLock<Locked>,
 }
 
 impl RunDir {
@@ -168,7 +168,7 @@ impl RunDir {
         let _ = std::fs::remove_dir(&self.path);
     }
 
-    fn locked(&self) -> Result<File, Error> {
+    fn locked(&self) -> Result<Locked, Error> {
         lock::lock(&self.path).map_err(|refusal| match refusal {
             lock::Refusal::Held(holder) => Error::Held { path: self.path.clone(), holder },
             lock::Refusal::Io(source) => Error::Io { doing: "lock", path: self.path.join(LOCK), source },

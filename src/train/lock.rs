@@ -1,9 +1,11 @@
-//! One process a run: a lock on a file of the run directory, which the system releases however the process ends.
+//! One process a run: a lock on a file of the run directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::lock::Locked;
 
 /// What is locked. It stays empty: Windows lets nobody read a locked file.
 pub(super) const LOCK: &str = ".lock";
@@ -18,24 +20,16 @@ pub(super) enum Refusal {
     Io(io::Error),
 }
 
-/// Locks a run directory until the file is dropped. On file systems that know no locks, warns and goes on without.
-pub(super) fn lock(folder: &Path) -> Result<File, Refusal> {
+/// Locks a run directory until the value is dropped.
+pub(super) fn lock(folder: &Path) -> Result<Locked, Refusal> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Refusal::Io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = std::fs::read_to_string(folder.join(HOLDER)).unwrap_or_default();
-            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-            return Err(Refusal::Held(holder));
-        }
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-            log::warn!("{}: this file system has no locks; see that no other process trains here", folder.display());
-        }
-        Err(TryLockError::Error(error)) => return Err(Refusal::Io(error)),
-    }
+    let Some(lock) = Locked::new(file, &path).map_err(Refusal::Io)? else {
+        let holder = std::fs::read_to_string(folder.join(HOLDER)).unwrap_or_default();
+        return Err(Refusal::Held(if holder.is_empty() { "another process".to_owned() } else { holder }));
+    };
     std::fs::write(folder.join(HOLDER), this_process()).map_err(Refusal::Io)?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// The process by number, start of its hold in seconds since 1970, and program.

@@ -1,17 +1,17 @@
 //! What was made from which file and how, one JSON object a line: a second call makes anew what would be another.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
 use super::PrepareConfig;
 use crate::data::error::{Error, Result};
+use crate::lock::Locked;
 
 /// One video that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Made {
 pub(super) struct Record {
     path: PathBuf,
     before: HashMap<PathBuf, Made>,
-    file: Mutex<File>,
+    file: Mutex<Locked>,
 }
 
 impl Record {
@@ -78,15 +78,9 @@ impl Record {
         let path = out.join("prepared.jsonl");
         let failed = |e| Error::io(&path, e);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-        // A program that another thread is just starting holds the locks of this process for a moment.
-        for wait in (0..20).rev() {
-            match file.try_lock() {
-                Err(TryLockError::WouldBlock) if wait > 0 => thread::sleep(Duration::from_millis(50)),
-                Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: out.to_owned() }),
-                // A file system without locks.
-                Ok(()) | Err(TryLockError::Error(_)) => break,
-            }
-        }
+        let Some(file) = Locked::new(file, &path).map_err(failed)? else {
+            return Err(Error::Busy { path: out.to_owned() });
+        };
         let mut before = HashMap::new();
         for line in BufReader::new(File::open(&path).map_err(failed)?).split(b'\n') {
             // A line that a killed call left half: that video is made again.
@@ -105,7 +99,7 @@ impl Record {
     pub fn add(&self, made: Made) -> Result<()> {
         // A half line ends here.
         let text = serde_json::to_string(&made).map_err(|e| Error::io(&self.path, e.into()))?;
-        let Ok(mut file) = self.file.lock() else { return Ok(()) };
-        file.write_all(format!("\n{text}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
+        let Ok(file) = self.file.lock() else { return Ok(()) };
+        (&**file).write_all(format!("\n{text}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
     }
 }
