@@ -1,49 +1,9 @@
 //! Copies of tensors for matrix products: in textures, which lavapipe reads several times faster than buffers, and rounded to f16.
 
-use std::collections::HashMap;
-
-use super::recorder::{Command, Phase, Recorder, grid};
-use super::tensor::{Dtype, Home, Tensor};
-
-/// Texels of an image's row, four numbers each: `texel` in `shaders/shared/image.wgsl`. A tensor fills row after row,
-/// whatever its shape, so any image fits any texture that is high enough.
-pub(super) const WIDTH: usize = 1024;
-
-/// Texels at the end of each row that hold nothing: where textures lie in memory row by row, as on lavapipe, matrices
-/// whose rows are a multiple of 2 KiB would put the same column of all rows in the same few sets of the cache.
-pub(super) const GAP: usize = 4;
-
-/// Rows of an image of that many bytes.
-pub(super) fn height(bytes: usize) -> usize {
-    bytes.div_ceil(16 * WIDTH)
-}
-
-/// The copies that an image of that many bytes is made of, `(first row, texels, rows)`: whole rows, then the rest.
-pub(super) fn pieces(bytes: usize) -> impl Iterator<Item = (u32, u32, u32)> {
-    let texels = bytes / 16;
-    let (rows, rest) = (texels / WIDTH, texels % WIDTH);
-    [(0, WIDTH, rows), (rows, rest, 1)]
-        .into_iter()
-        .filter(|(_, texels, rows)| texels * rows > 0)
-        .map(|(first, texels, rows)| (first as u32, texels as u32, rows as u32))
-}
-
-/// A copy is kept for this many nodes after its last use; later uses make a new one, so that no copy lives from the
-/// forward pass to the backward one.
-const KEEP: usize = 12;
-
-/// Copies of tensors recorded so far, of one kind: a tensor's root to its copy and the node that last asked for it.
-#[derive(Debug, Default)]
-pub(super) struct Copies(pub(super) HashMap<Tensor, (Tensor, usize)>);
-
-impl Copies {
-    /// A copy made not long before node `now`.
-    fn recent(&mut self, root: Tensor, now: usize) -> Option<Tensor> {
-        let (copy, last) = self.0.get_mut(&root).filter(|(_, last)| now - *last <= KEEP)?;
-        *last = now;
-        Some(*copy)
-    }
-}
+use super::copies::height;
+use super::node::{Command, Phase};
+use super::recorder::{Recorder, grid};
+use super::tensor::{Dtype, Home, Tensor, root};
 
 impl Recorder {
     /// Whether `image` can take the tensor on this adapter.
@@ -77,7 +37,7 @@ impl Recorder {
         }
         assert!(self.suits_image(tensor), "image of {}: {:?}", self.name(tensor), self.shape(tensor));
         assert_eq!(self.phase(), Phase::Micro, "image of {}", self.name(tensor));
-        let (root, now) = (self.root_of(tensor), self.nodes.len());
+        let (root, now) = (root(&self.tensors, tensor), self.nodes.len());
         if let Some(image) = self.images.recent(root, now) {
             return image;
         }
@@ -87,13 +47,6 @@ impl Recorder {
         self.command(Command::Image { from: tensor, to: image });
         self.images.0.insert(root, (image, now + 1));
         image
-    }
-
-    fn root_of(&self, tensor: Tensor) -> Tensor {
-        match self.tensors[tensor.0 as usize].home {
-            Home::View(root) => root,
-            _ => tensor,
-        }
     }
 
     /// The tensor rounded to f16, for kernels that multiply f16: a copy, shared by uses close to each other.
@@ -107,7 +60,7 @@ impl Recorder {
             self.name(tensor)
         );
         assert_eq!(self.phase(), Phase::Micro, "half of {}", self.name(tensor));
-        let (root, now) = (self.root_of(tensor), self.nodes.len());
+        let (root, now) = (root(&self.tensors, tensor), self.nodes.len());
         if let Some(half) = self.halves.recent(root, now) {
             return half;
         }

@@ -6,14 +6,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::adapter::Gpu;
-use super::compile::{self, Buffers};
-use super::error::{Error, Result};
-use super::plan::Plan;
-use super::recorder::{Command, Node, Phase};
+use super::compile::{self, EngineOptions};
+use super::gpu::Gpu;
+use super::memory::{self, Buffers};
 use super::reference::decode;
-use super::tensor::{Arena, Dtype, Home, Param, ParamSet, Tensor};
-use super::{StepValues, copies};
+use crate::gpu::error::{Error, Result};
+use crate::gpu::record::{Arena, Command, Dtype, Home, Node, Param, ParamSet, Phase, Plan, Tensor, copies};
+use crate::gpu::step::StepValues;
 
 /// Seconds of work a submission should hold: far below every desktop watchdog.
 const SUBMISSION_SECONDS: f64 = 0.2;
@@ -21,13 +20,6 @@ const SUBMISSION_SECONDS: f64 = 0.2;
 const FIRST_BUDGET: f64 = 5e9;
 /// Runs of each engine that are timed submission by submission.
 const CALIBRATION_RUNS: usize = 3;
-
-/// How an engine is built.
-#[derive(Debug, Clone, Default)]
-pub struct EngineOptions {
-    /// Bounds-check every access in the shaders; for tests of the guards.
-    pub checked: bool,
-}
 
 enum Action {
     Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, workgroups: [u32; 3] },
@@ -103,7 +95,7 @@ impl Engine {
     /// # Errors
     /// A limit that a tensor or dispatch breaks, memory that is not there, a kernel that the driver refuses.
     pub fn new(gpu: &Arc<Gpu>, plan: Plan, options: &EngineOptions) -> Result<Engine> {
-        let buffers = compile::allocate(gpu, &plan)?;
+        let buffers = memory::allocate(gpu, &plan)?;
         let pipelines = compile::pipelines(gpu, &plan, options)?;
         let mut groups = compile::bind_groups(gpu, &plan, &buffers, &pipelines)?.into_iter();
         let mut nodes = Vec::new();
@@ -133,7 +125,7 @@ impl Engine {
             let touched: usize = node.bound().map(|t| plan.info(t).len()).sum();
             nodes.push(CompiledNode { actions, cost: node.flops + 8.0 * touched as f64 });
         }
-        compile::upload(gpu, &plan, &buffers);
+        memory::upload(gpu, &plan, &buffers);
         gpu.check_lost()?;
         let gpu = Arc::clone(gpu);
         let (pending, spare) = (VecDeque::new(), Vec::new());

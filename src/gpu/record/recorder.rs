@@ -1,90 +1,60 @@
 //! Recording: operations append nodes, dispatches and backward closures; nothing runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::choices::Question;
 use super::copies::Copies;
-use super::dispatch::Dispatch;
-use super::tape::Tape;
+use super::node::{Command, HostNode, Node, Phase};
 use super::tensor::{ALIGN_WORDS, Arena, Dtype, Home, Info, Param, ParamSet, Set, Tensor};
-use super::{Caps, StepValues};
+use crate::gpu::caps::Caps;
 
-/// When a node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Once a step, first: clears what the micro-batches accumulate into.
-    Begin,
-    /// Once a micro-batch: forward and backward.
-    Micro,
-    /// Once a step, last: gradient norm and optimiser.
-    Update,
+/// Records the backward pass of one operation.
+type Backward = Box<dyn FnOnce(&mut Recorder, Tensor)>;
+
+/// What a recording knows of gradients.
+#[derive(Default)]
+pub(in crate::gpu) struct Tape {
+    pub entries: Vec<(Tensor, Backward)>,
+    pub grads: HashMap<Tensor, Tensor>,
+    pub micro_batches: Option<usize>,
+    pub shared: HashSet<Tensor>,
+    pub recompute: bool,
+    /// What is recorded now will be recorded again for its gradients.
+    pub passing: bool,
 }
 
-/// The values of a node on the host, in f64, as its CPU twin sees them.
-pub struct HostNode<'a> {
-    /// One slice an input, in the node's order; indices and bytes as numbers.
-    pub inputs: Vec<&'a [f64]>,
-    /// One vector an output, holding what was there before.
-    pub outputs: Vec<Vec<f64>>,
-    /// The scalars of this step.
-    pub step: &'a StepValues,
-}
+/// Records an operation, of inputs.
+pub type Record = Arc<dyn Fn(&mut Recorder)>;
 
-/// The CPU twin of a node: the same formula on the host.
-pub type Twin = Arc<dyn Fn(&mut HostNode<'_>) + Send + Sync>;
-
-/// What one node sends to the GPU.
-#[derive(Debug, Clone)]
-pub(super) enum Command {
-    Dispatch(Dispatch),
-    Clear(Tensor),
-    /// Copies a tensor into an image.
-    Image {
-        from: Tensor,
-        to: Tensor,
-    },
-}
-
-/// One operation's forward or backward: its dispatches and its CPU twin.
+/// How to try the kernels of an operation.
 #[derive(Clone)]
-pub(super) struct Node {
-    pub name: &'static str,
-    pub phase: Phase,
-    pub inputs: Vec<Tensor>,
-    pub outputs: Vec<Tensor>,
-    pub flops: f64,
-    pub twin: Twin,
-    pub commands: Vec<Command>,
+pub struct Trial {
+    /// The operation at its own size, to be timed.
+    pub alone: Record,
+    /// What is checked by `small`: kernels that passed once are not checked again.
+    pub kind: String,
+    /// The same kind of operation at sizes that take few steps on the CPU and divide no tile, to be checked.
+    pub small: Record,
 }
 
-impl Node {
-    /// Shader and entry point of each of its dispatches.
-    pub fn entries(&self) -> Vec<(&'static str, &'static str)> {
-        let entry = |command: &Command| match command {
-            Command::Dispatch(dispatch) => Some((dispatch.shader.name, dispatch.entry.name)),
-            Command::Clear(_) | Command::Image { .. } => None,
-        };
-        self.commands.iter().filter_map(entry).collect()
-    }
-
-    /// The shader of its first dispatch; none for copies and clears.
-    pub fn kernel(&self) -> Option<&'static str> {
-        self.entries().first().map(|(shader, _)| *shader)
-    }
+/// An operation at one size for which there are several kernels.
+#[derive(Clone)]
+pub(in crate::gpu) struct Question {
+    pub candidates: Vec<&'static str>,
+    pub trial: Trial,
 }
 
 /// Records one training step (or one forward pass) as nodes over handles.
 pub struct Recorder {
     caps: Caps,
-    pub(super) tensors: Vec<Info>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) sets: Vec<Set>,
-    pub(super) constants: Vec<(Tensor, Vec<u8>)>,
-    pub(super) images: Copies,
-    pub(super) halves: Copies,
-    pub(super) tape: Tape,
-    pub(super) questions: BTreeMap<String, Question>,
+    pub(in crate::gpu) tensors: Vec<Info>,
+    pub(in crate::gpu) nodes: Vec<Node>,
+    pub(in crate::gpu) sets: Vec<Set>,
+    pub(in crate::gpu) constants: Vec<(Tensor, Vec<u8>)>,
+    pub(in crate::gpu) images: Copies,
+    pub(in crate::gpu) halves: Copies,
+    pub(in crate::gpu) tape: Tape,
+    pub(in crate::gpu) questions: BTreeMap<String, Question>,
     phase: Phase,
     loss_scale: Option<f64>,
 }
@@ -126,7 +96,7 @@ impl Recorder {
         self.loss_scale.unwrap_or(1.0)
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::gpu) fn phase(&self) -> Phase {
         self.phase
     }
 
@@ -135,7 +105,13 @@ impl Recorder {
         self.phase = phase;
     }
 
-    pub(super) fn push(&mut self, name: impl Into<String>, shape: &[usize], dtype: Dtype, home: Home) -> Tensor {
+    pub(in crate::gpu) fn push(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        dtype: Dtype,
+        home: Home,
+    ) -> Tensor {
         let info = Info { name: name.into(), shape: shape.to_vec(), dtype, home, needs_grad: false, keep: false };
         self.tensors.push(info);
         Tensor(self.tensors.len() as u32 - 1)
@@ -348,7 +324,7 @@ impl Recorder {
         self.command(Command::Clear(tensor));
     }
 
-    pub(super) fn command(&mut self, command: Command) {
+    pub(in crate::gpu) fn command(&mut self, command: Command) {
         let node = self.nodes.last_mut().expect("a command needs a node: call `node` first");
         node.commands.push(command);
     }
@@ -359,6 +335,22 @@ impl Recorder {
         self.nodes.clear();
         self.images.0.clear();
         self.halves.0.clear();
+    }
+
+    // ---- kernels
+
+    /// Which of `candidates`, preferred first, to take for an operation that `question` names with its sizes.
+    pub fn choice(&self, question: &str, candidates: &[&'static str]) -> usize {
+        self.caps().choices.of(question, candidates)
+    }
+
+    /// The same; notes how to try the kernels, for the adapter to be tuned to the operation.
+    pub fn choose(&mut self, question: String, candidates: &[&'static str], trial: Trial) -> usize {
+        let chosen = self.choice(&question, candidates);
+        if candidates.len() > 1 {
+            self.questions.entry(question).or_insert(Question { candidates: candidates.to_vec(), trial });
+        }
+        chosen
     }
 }
 

@@ -1,23 +1,7 @@
 //! The tape: what the backward pass will record, and the gradients recorded so far.
 
-use std::collections::{HashMap, HashSet};
-
 use super::recorder::{Recorder, grid};
 use super::tensor::Tensor;
-
-type Backward = Box<dyn FnOnce(&mut Recorder, Tensor)>;
-
-/// What a recording knows of gradients.
-#[derive(Default)]
-pub(super) struct Tape {
-    entries: Vec<(Tensor, Backward)>,
-    pub grads: HashMap<Tensor, Tensor>,
-    micro_batches: Option<usize>,
-    shared: HashSet<Tensor>,
-    recompute: bool,
-    /// What is recorded now will be recorded again for its gradients.
-    pub passing: bool,
-}
 
 impl Recorder {
     /// Pushes `y`'s backward if one of `inputs` needs a gradient; the closure gets the handle of `dy`.

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::StepValues;
-use super::plan::Plan;
-use super::recorder::{HostNode, Phase};
-use super::tensor::{Arena, Dtype, Home, Tensor};
+use crate::gpu::record::{Arena, Dtype, Home, HostNode, Phase, Plan, Tensor};
+use crate::gpu::step::StepValues;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {

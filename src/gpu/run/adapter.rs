@@ -1,37 +1,13 @@
 //! Finding and opening an adapter.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::choices::Choices;
-use super::compile::{Kernel, PipelineKey};
-use super::error::{Error, Result};
-use super::matrices::{self, Matrices, Operands};
+use super::gpu::{Gpu, describe};
+use super::matrices;
 use super::store::Store;
-use super::tensor::ALIGN_WORDS;
-
-/// Which kernels may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Kernels {
-    /// The fastest that the adapter can run.
-    #[default]
-    Fastest,
-    /// No operands in textures.
-    Buffers,
-    /// Those that need no optional feature: what every adapter can run.
-    Portable,
-}
-
-/// What products multiply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Precision {
-    /// f32.
-    #[default]
-    F32,
-    /// Operands rounded to f16, by cooperative matrices, sums in f32; all else, weights among it, stays f32.
-    F16,
-}
+use crate::gpu::caps::{Caps, Kernels, Operands, Precision, Vendor};
+use crate::gpu::error::{Error, Result};
 
 /// Which adapter to take, and how it is used.
 #[derive(Debug, Clone, Default)]
@@ -59,123 +35,6 @@ impl AdapterChoice {
     }
 }
 
-/// Who made an adapter: what is fastest untimed depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vendor {
-    /// AMD.
-    Amd,
-    /// Apple.
-    Apple,
-    /// Intel.
-    Intel,
-    /// NVIDIA.
-    Nvidia,
-    /// Another, or a CPU.
-    Other,
-}
-
-impl Vendor {
-    fn of(info: &wgpu::AdapterInfo) -> Self {
-        match info.vendor {
-            0x1002 => Vendor::Amd,
-            0x106b => Vendor::Apple,
-            0x8086 => Vendor::Intel,
-            0x10de => Vendor::Nvidia,
-            // Metal gives no number.
-            _ if info.name.starts_with("Apple") => Vendor::Apple,
-            _ if info.name.starts_with("AMD") => Vendor::Amd,
-            _ if info.name.starts_with("Intel") => Vendor::Intel,
-            _ => Vendor::Other,
-        }
-    }
-}
-
-/// What an adapter can do, as far as recording depends on it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Caps {
-    /// Bytes of the largest storage binding.
-    pub max_binding: u64,
-    /// Bytes of the largest buffer.
-    pub max_buffer: u64,
-    /// Lanes of a subgroup where that is one fixed number and subgroup operations are there.
-    pub subgroup: Option<u32>,
-    /// Cooperative matrices that products may use: of f16 where operands may be rounded, of f32 otherwise.
-    pub matrices: Option<Matrices>,
-    /// Who made the adapter.
-    pub vendor: Vendor,
-    /// The adapter is a CPU.
-    pub software: bool,
-    /// Largest side of a texture in texels, where products may read their operands from textures (`Recorder::image`).
-    pub images: Option<usize>,
-    /// Kernels that were found to be fastest.
-    pub choices: Arc<Choices>,
-}
-
-impl Caps {
-    /// WebGPU's default limits and no optional feature: what a dry run without an adapter plans for.
-    pub fn webgpu_default() -> Self {
-        let limits = wgpu::Limits::default();
-        Caps {
-            max_binding: limits.max_storage_buffer_binding_size,
-            max_buffer: limits.max_buffer_size,
-            subgroup: None,
-            matrices: None,
-            vendor: Vendor::Other,
-            software: false,
-            images: None,
-            choices: Arc::default(),
-        }
-    }
-
-    /// The same adapter without optional features: operations then take their default variants.
-    pub fn portable(&self) -> Self {
-        Caps { subgroup: None, matrices: None, images: None, ..self.clone() }
-    }
-
-    /// The same adapter with operands in buffers.
-    pub fn without_images(&self) -> Self {
-        Caps { images: None, ..self.clone() }
-    }
-
-    /// Whether products round their operands to f16.
-    pub fn rounds(&self) -> bool {
-        self.matrices.is_some_and(|matrices| matrices.operands == Operands::F16)
-    }
-
-    /// Invocations that share a row in row-wise kernels: software adapters pay more for a barrier than for a row.
-    pub fn row_lanes(&self) -> u32 {
-        if self.software { 1 } else { 64 }
-    }
-
-    /// Invocations that add up a list in the second pass of a sum.
-    pub fn list_lanes(&self) -> u32 {
-        if self.software { 1 } else { 256 }
-    }
-
-    /// Words of one arena chunk at most.
-    pub(super) fn chunk_words(&self) -> usize {
-        // Indices in shaders are u32 and drivers misbehave near 4 GiB: a quarter of that is plenty.
-        let bytes = self.max_binding.min(self.max_buffer).min(1 << 30) as usize;
-        bytes / 4 / ALIGN_WORDS * ALIGN_WORDS
-    }
-}
-
-/// An opened adapter.
-pub struct Gpu {
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
-    pub(super) info: wgpu::AdapterInfo,
-    pub(super) limits: wgpu::Limits,
-    pub(super) lost: Arc<Mutex<Option<String>>>,
-    /// Every kernel built so far.
-    pub(super) kernels: Mutex<HashMap<PipelineKey, Kernel>>,
-    pub(super) store: Option<Store>,
-    /// The driver's own, where it can be kept.
-    pub(super) pipelines: Option<wgpu::PipelineCache>,
-    autotune: bool,
-    caps: Caps,
-}
-
 fn backends(choice: &AdapterChoice) -> Result<wgpu::Backends> {
     let Some(name) = &choice.backend else { return Ok(wgpu::Backends::PRIMARY) };
     match name.to_ascii_lowercase().as_str() {
@@ -188,10 +47,6 @@ fn backends(choice: &AdapterChoice) -> Result<wgpu::Backends> {
             found: "backends vulkan, metal, dx12, gl".into(),
         }),
     }
-}
-
-fn describe(info: &wgpu::AdapterInfo) -> String {
-    format!("{} ({:?}, {:?}, {} {})", info.name, info.backend, info.device_type, info.driver, info.driver_info)
 }
 
 fn find(choice: &AdapterChoice) -> Result<Vec<wgpu::Adapter>> {
@@ -347,36 +202,5 @@ impl Gpu {
             (Err(error), Operands::F32) => log::warn!("products go without cooperative matrices: {error}"),
         }
         Ok(gpu)
-    }
-
-    /// What recordings for this adapter may rely on.
-    pub fn caps(&self) -> &Caps {
-        &self.caps
-    }
-
-    /// Whether training should time kernels first.
-    pub fn autotunes(&self) -> bool {
-        self.autotune
-    }
-
-    /// Name, backend, type and driver in one line.
-    pub fn describe(&self) -> String {
-        let matrices = self.caps.matrices.map(|Matrices { operands, side, lanes }| {
-            format!(", {operands:?} operands in matrices of {side} x {side} by {lanes} lanes")
-        });
-        describe(&self.info) + &matrices.unwrap_or_default()
-    }
-
-    /// Bytes of the adapter's memory that buffers and textures hold, where the backend counts them.
-    pub fn allocated(&self) -> Option<u64> {
-        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
-    }
-
-    /// The loss of the device as an error, if it was lost.
-    pub(super) fn check_lost(&self) -> Result<()> {
-        match self.lost.lock().ok().and_then(|lost| lost.clone()) {
-            Some(reason) => Err(Error::Lost { reason }),
-            None => Ok(()),
-        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 
 use super::engine::Engine;
-use super::error::{Error, Result};
-use super::tensor::{Arena, ParamSet, Tensor};
+use crate::gpu::error::{Error, Result};
+use crate::gpu::record::{Arena, Param, ParamSet, Tensor};
 
 /// Bytes of the largest piece.
 pub(super) const PIECE: u64 = 16 << 20;
@@ -41,7 +41,7 @@ impl Region {
 impl Engine {
     /// Every part of every parameter of a set, in one of its arenas; a frozen set has weights alone.
     pub fn regions(&self, set: ParamSet, arena: Arena) -> Vec<Region> {
-        let of = |param: &super::Param| {
+        let of = |param: &Param| {
             let (buffer, start) = (self.buffers.arenas.get(&(set.0, param.chunk, arena)), param.offset);
             let parts = param.parts.clone().into_iter();
             let region = move |(name, shape, first): (String, Vec<usize>, usize)| {

@@ -4,9 +4,8 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use super::engine::Engine;
-use super::error::{Error, Result};
-use super::recorder::Phase;
-use super::tensor::Tensor;
+use crate::gpu::error::{Error, Result};
+use crate::gpu::record::{Phase, Tensor};
 
 /// Nodes of one submission: short enough for every watchdog at the sizes that are worth timing.
 const CHUNK: usize = 16;

@@ -2,7 +2,7 @@
 
 /// A named, shaped block of GPU memory, known to the `Recorder` that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tensor(pub(super) u32);
+pub struct Tensor(pub(in crate::gpu) u32);
 
 /// Element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub enum Arena {
 
 /// A parameter set of a recording: the student, or one teacher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamSet(pub(super) usize);
+pub struct ParamSet(pub(in crate::gpu) usize);
 
 /// Where a tensor's bytes live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Home {
+pub(in crate::gpu) enum Home {
     /// Shares a slot with tensors that live at other times.
     Transient,
     /// A buffer of its own that the host writes: an input or a constant.
@@ -62,7 +62,7 @@ pub(super) enum Home {
 
 /// What the recorder knows of a tensor.
 #[derive(Debug, Clone)]
-pub(super) struct Info {
+pub(in crate::gpu) struct Info {
     pub name: String,
     pub shape: Vec<usize>,
     pub dtype: Dtype,
@@ -84,6 +84,14 @@ impl Info {
     }
 }
 
+/// The tensor whose memory this one is.
+pub(in crate::gpu) fn root(tensors: &[Info], tensor: Tensor) -> Tensor {
+    match tensors[tensor.0 as usize].home {
+        Home::View(root) => root,
+        _ => tensor,
+    }
+}
+
 /// Words by which tensors of an arena are aligned: WebGPU's 256-byte storage offset.
 pub const ALIGN_WORDS: usize = 64;
 
@@ -96,13 +104,13 @@ pub struct Param {
     pub weight: Tensor,
     /// The gradient, same shape; only in trainable sets.
     pub grad: Option<Tensor>,
-    pub(super) chunk: usize,
-    pub(super) offset: usize,
+    pub(in crate::gpu) chunk: usize,
+    pub(in crate::gpu) offset: usize,
 }
 
 /// The parameters of one model and the sizes of its arenas.
 #[derive(Debug, Clone)]
-pub(super) struct Set {
+pub(in crate::gpu) struct Set {
     pub name: String,
     pub trainable: bool,
     pub params: Vec<Param>,

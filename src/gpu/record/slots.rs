@@ -4,12 +4,12 @@
 //! range and writes another of the same buffer is refused.
 
 use super::copies::{WIDTH, height};
-use super::plan::Plan;
-use super::tensor::{Home, Tensor};
+use super::node::Node;
+use super::tensor::{Home, Info, Tensor, root};
 
 /// Which slot each transient tensor or image lives in, and each slot's bytes; buffers and textures are counted apart.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slots {
+pub(in crate::gpu) struct Slots {
     pub of: Vec<Option<usize>>,
     pub buffers: Vec<usize>,
     pub images: Vec<usize>,
@@ -57,45 +57,45 @@ impl Pool {
 }
 
 /// First and last node that touch each tensor.
-fn lifetimes(plan: &Plan) -> Vec<Option<(usize, usize)>> {
-    let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.tensors.len()];
-    for (index, node) in plan.nodes.iter().enumerate() {
+fn lifetimes(tensors: &[Info], nodes: &[Node]) -> Vec<Option<(usize, usize)>> {
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; tensors.len()];
+    for (index, node) in nodes.iter().enumerate() {
         for tensor in node.inputs.iter().chain(&node.outputs).copied().chain(node.bound()) {
-            let life = lives[plan.root(tensor).0 as usize].get_or_insert((index, index));
+            let life = lives[root(tensors, tensor).0 as usize].get_or_insert((index, index));
             life.1 = index;
         }
     }
-    for (life, info) in lives.iter_mut().zip(&plan.tensors) {
+    for (life, info) in lives.iter_mut().zip(tensors) {
         if let (Some(life), true) = (life, info.keep) {
-            life.1 = plan.nodes.len();
+            life.1 = nodes.len();
         }
     }
     lives
 }
 
 /// Plans in the order of the nodes.
-pub(super) fn plan(plan: &Plan) -> Slots {
-    let lives = lifetimes(plan);
-    let mut births: Vec<Vec<Tensor>> = vec![Vec::new(); plan.nodes.len() + 1];
-    let mut deaths: Vec<Vec<Tensor>> = vec![Vec::new(); plan.nodes.len() + 1];
+pub(in crate::gpu) fn plan(tensors: &[Info], nodes: &[Node]) -> Slots {
+    let lives = lifetimes(tensors, nodes);
+    let mut births: Vec<Vec<Tensor>> = vec![Vec::new(); nodes.len() + 1];
+    let mut deaths: Vec<Vec<Tensor>> = vec![Vec::new(); nodes.len() + 1];
     for (index, life) in lives.iter().enumerate() {
-        if let (Some((first, last)), Home::Transient | Home::Image) = (life, plan.tensors[index].home) {
+        if let (Some((first, last)), Home::Transient | Home::Image) = (life, tensors[index].home) {
             births[*first].push(Tensor(index as u32));
             deaths[*last].push(Tensor(index as u32));
         }
     }
-    let mut of = vec![None; plan.tensors.len()];
+    let mut of = vec![None; tensors.len()];
     let (mut buffers, mut images) = (Pool::default(), Pool::default());
     for (born, dead) in births.iter().zip(&deaths) {
         for &tensor in born {
-            let info = &plan.tensors[tensor.0 as usize];
+            let info = &tensors[tensor.0 as usize];
             of[tensor.0 as usize] = Some(match info.home {
                 Home::Image => images.take(16 * WIDTH * height(info.bytes())),
                 _ => buffers.take(info.bytes()),
             });
         }
         for &tensor in dead {
-            let image = plan.tensors[tensor.0 as usize].home == Home::Image;
+            let image = tensors[tensor.0 as usize].home == Home::Image;
             if image { &mut images } else { &mut buffers }.free.extend(of[tensor.0 as usize]);
         }
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::Choices;
-use super::shader::SHADERS;
+use crate::gpu::record::Choices;
+use crate::gpu::shader::SHADERS;
 
 /// What was measured for one question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

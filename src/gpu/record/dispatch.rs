@@ -1,20 +1,10 @@
 //! Describing one dispatch: an entry point, what is bound to it, its sizes and constants.
 
-use super::Caps;
-use super::recorder::{Command, Node, Recorder};
-use super::shader::{BindingKind, Entry, ParamKind, Shader};
+use super::node::{Command, Dispatch, Node};
+use super::recorder::Recorder;
 use super::tensor::Tensor;
-
-/// One recorded dispatch.
-#[derive(Debug, Clone)]
-pub(super) struct Dispatch {
-    pub shader: &'static Shader,
-    pub entry: &'static Entry,
-    pub constants: Vec<(&'static str, f64)>,
-    pub binds: Vec<(u32, Tensor)>,
-    pub params: Vec<u8>,
-    pub groups: [u32; 3],
-}
+use crate::gpu::caps::Caps;
+use crate::gpu::shader::{BindingKind, ParamKind, Shader};
 
 impl Recorder {
     /// The first shader of the node recorded last: the kernel that an operation chose.

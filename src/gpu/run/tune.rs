@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::StepValues;
-use super::adapter::{Caps, Gpu};
-use super::choices::{Choices, Question, Record};
-use super::engine::{Engine, EngineOptions};
-use super::error::{Error, Result};
-use super::plan::Plan;
-use super::recorder::{Phase, Recorder};
+use super::compile::EngineOptions;
+use super::engine::Engine;
+use super::gpu::Gpu;
 use super::store::{Measured, Tuned};
+use crate::gpu::caps::Caps;
+use crate::gpu::error::{Error, Result};
+use crate::gpu::record::{Choices, Phase, Plan, Question, Record, Recorder};
+use crate::gpu::step::StepValues;
 
 /// Times of which a kernel's is the median, after one that is not counted.
 const RUNS: usize = 3;

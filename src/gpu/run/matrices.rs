@@ -2,44 +2,13 @@
 
 use std::sync::Arc;
 
-use super::adapter::Gpu;
-use super::engine::{Engine, EngineOptions};
-use super::error::{Error, Result};
-use super::plan::Plan;
-use super::recorder::{Phase, Recorder};
-use super::{Caps, StepValues};
-
-/// What cooperative matrices multiply; sums are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operands {
-    /// Numbers rounded to f16.
-    F16,
-    /// f32, exact.
-    F32,
-}
-
-/// Cooperative matrices that matrix products may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Matrices {
-    /// What they multiply.
-    pub operands: Operands,
-    /// Rows and columns: 8 or 16.
-    pub side: u32,
-    /// Lanes of a subgroup in kernels that use them.
-    pub lanes: u32,
-}
-
-impl Matrices {
-    /// The kinds that there are kernels for.
-    pub const KNOWN: &[Matrices] = &[
-        Matrices { operands: Operands::F16, side: 16, lanes: 32 },
-        Matrices { operands: Operands::F16, side: 16, lanes: 64 },
-        Matrices { operands: Operands::F16, side: 16, lanes: 8 },
-        Matrices { operands: Operands::F16, side: 8, lanes: 32 },
-        Matrices { operands: Operands::F16, side: 8, lanes: 8 },
-        Matrices { operands: Operands::F32, side: 8, lanes: 32 },
-    ];
-}
+use super::compile::EngineOptions;
+use super::engine::Engine;
+use super::gpu::Gpu;
+use crate::gpu::caps::{Caps, Matrices, Operands};
+use crate::gpu::error::{Error, Result};
+use crate::gpu::record::{Phase, Plan, Recorder};
+use crate::gpu::step::StepValues;
 
 /// Features that kernels with matrices need.
 pub(super) fn features(operands: Operands) -> wgpu::Features {

@@ -3,28 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::recorder::{Command, Node, Phase, Recorder};
+use super::node::{Command, Dispatch, Node, Phase};
+use super::recorder::Recorder;
 use super::slots::{self, Slots};
-use super::tensor::{Home, Info, Set, Tensor};
-
-impl Node {
-    /// Every tensor its commands bind.
-    pub(super) fn bound(&self) -> impl Iterator<Item = Tensor> + '_ {
-        self.commands.iter().flat_map(|command| match command {
-            Command::Dispatch(d) => d.binds.iter().map(|(_, t)| *t).collect::<Vec<_>>(),
-            Command::Clear(t) => vec![*t],
-            Command::Image { from, to } => vec![*from, *to],
-        })
-    }
-}
+use super::tensor::{self, Home, Info, Set, Tensor};
 
 /// A recording with its memory plan; see `Recorder`.
 pub struct Plan {
-    pub(super) tensors: Vec<Info>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) sets: Vec<Set>,
-    pub(super) constants: Vec<(Tensor, Vec<u8>)>,
-    pub(super) slots: Slots,
+    pub(in crate::gpu) tensors: Vec<Info>,
+    pub(in crate::gpu) nodes: Vec<Node>,
+    pub(in crate::gpu) sets: Vec<Set>,
+    pub(in crate::gpu) constants: Vec<(Tensor, Vec<u8>)>,
+    pub(in crate::gpu) slots: Slots,
     /// What all gradients are scaled by; see `Recorder::scaled_gradient`.
     pub loss_scale: f64,
 }
@@ -35,25 +25,29 @@ impl Plan {
         let loss_scale = recorder.loss_scale();
         let Recorder { tensors, mut nodes, sets, constants, .. } = recorder;
         nodes.sort_by_key(|n| n.phase);
-        let mut plan = Plan { tensors, nodes, sets, constants, slots: Slots::default(), loss_scale };
-        plan.slots = slots::plan(&plan);
-        plan
+        let slots = slots::plan(&tensors, &nodes);
+        Plan { tensors, nodes, sets, constants, slots, loss_scale }
     }
 
-    pub(super) fn info(&self, tensor: Tensor) -> &Info {
+    pub(in crate::gpu) fn info(&self, tensor: Tensor) -> &Info {
         &self.tensors[tensor.0 as usize]
     }
 
     /// The tensor whose memory this one is.
-    pub(super) fn root(&self, tensor: Tensor) -> Tensor {
-        match self.info(tensor).home {
-            Home::View(root) => root,
-            _ => tensor,
-        }
+    pub(in crate::gpu) fn root(&self, tensor: Tensor) -> Tensor {
+        tensor::root(&self.tensors, tensor)
+    }
+
+    /// Every dispatch, in order.
+    pub(in crate::gpu) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.nodes.iter().flat_map(|n| &n.commands).filter_map(|c| match c {
+            Command::Dispatch(d) => Some(d),
+            Command::Clear(_) | Command::Image { .. } => None,
+        })
     }
 
     /// Indices of the nodes of a phase.
-    pub(super) fn phase(&self, phase: Phase) -> std::ops::Range<usize> {
+    pub(in crate::gpu) fn phase(&self, phase: Phase) -> std::ops::Range<usize> {
         let start = self.nodes.partition_point(|n| n.phase < phase);
         start..self.nodes.partition_point(|n| n.phase <= phase)
     }
