@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ViT-H from ViT-H at 224, 16 frames, batch 1: two steps, a checkpoint, a resume for one more step. The peak of resident
-# memory stays within 1 GiB of the plan. By hand: on lavapipe it needs about 20 GB of memory, 20 GB of disk and an hour.
+# memory stays within 1 GiB of the plan. By hand: on lavapipe it needs about 20 GB of memory, 20 GB of disk and a quarter of an hour.
 # Usage: tests/huge.sh [FOLDER], which keeps the random teachers and is otherwise a temporary one.
 set -euo pipefail
 cd "$(dirname "$0")/.."

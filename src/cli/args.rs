@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
-use super::{AdapterArgs, Failure, train};
+use super::{AdapterArgs, Failure, cost};
 use crate::config::{DataConfig, MaskRule, OptimConfig, SaveConfig};
 use crate::data::MaskKind;
 use crate::gpu::Recorder;
@@ -208,7 +208,7 @@ impl OptimArgs {
         let (caps, _) = gpu.caps()?;
         let memory = (self.memory * f64::from(1 << 30)) as usize;
         *optim =
-            fit::fit(optim, memory, |optim| Ok::<_, Failure>(train::planned(&caps, optim, &record)?.total_bytes()))?;
+            fit::fit(optim, memory, |optim| Ok::<_, Failure>(cost::planned(&caps, optim, &record)?.total_bytes()))?;
         println!("micro-batches of {}, {} a step", optim.batch, optim.accumulate);
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, switch, th
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, report, train};
+use super::{AdapterArgs, Failure, cost, report, train};
 use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::Recorder;
@@ -291,7 +291,7 @@ fn record(config: &DistillConfig, optim: &OptimConfig, rec: &mut Recorder) -> Re
 pub(super) fn run(args: &DistillArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
         let config = train::planned_config(args, given)?;
-        return train::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
+        return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
     }
     let stop = Stop::listen()?;
     let Session { dir, config, from, .. } = train::open(args, given, &stop)?;

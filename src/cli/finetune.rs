@@ -8,7 +8,7 @@ use super::args::{DataArgs, Given, OptimArgs, RunArgs, set, threads};
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, train};
+use super::{AdapterArgs, Failure, cost, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
 use crate::data::RandAugment;
 use crate::gpu::Recorder;
@@ -233,7 +233,7 @@ pub(super) fn run(args: &FinetuneArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
         let config = train::planned_config(args, given)?;
         let (optim, repeats) = (&config.optim, config.repeats);
-        return train::dry_run(&args.gpu, &config, (optim, repeats), |optim, rec| record(&config, optim, rec));
+        return cost::dry_run(&args.gpu, &config, (optim, repeats), |optim, rec| record(&config, optim, rec));
     }
     let stop = Stop::listen()?;
     let Session { dir, config, from, .. } = train::open(args, given, &stop)?;

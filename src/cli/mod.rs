@@ -6,6 +6,7 @@ mod bench;
 mod bench_data;
 mod bench_scaling;
 mod check_data;
+mod cost;
 mod demo;
 mod distill;
 mod eval;

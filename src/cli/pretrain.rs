@@ -8,7 +8,7 @@ use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, train};
+use super::{AdapterArgs, Failure, cost, train};
 use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, size};
 use crate::gpu::Recorder;
 use crate::model::Vit;
@@ -132,7 +132,7 @@ fn record(config: &PretrainConfig, optim: &OptimConfig, rec: &mut Recorder) -> R
 pub(super) fn run(args: &PretrainArgs, given: &Given) -> Result<(), Failure> {
     if args.run.dry_run {
         let config = train::planned_config(args, given)?;
-        return train::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
+        return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
     }
     let stop = Stop::listen()?;
     let Session { dir, config, from, .. } = train::open(args, given, &stop)?;

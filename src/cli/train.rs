@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Failure;
 use super::args::{Given, RunArgs};
 use super::report::{TrainBar, say};
 use super::stop::Stop;
-use super::{AdapterArgs, Failure};
-use crate::config::{OptimConfig, from_toml};
-use crate::gpu::{Caps, Plan, PlanSummary, Recorder};
+use crate::config::from_toml;
 use crate::recipes::Unknown;
 use crate::train::checkpoint::{RunDir, Which};
 use crate::train::session::{self, RunConfig, Session};
@@ -81,41 +79,6 @@ pub(super) fn open<C: RunConfig, F: Flags<C>>(flags: &F, given: &Given, stop: &S
     let session = session.with(config)?;
     session.notes.iter().for_each(|note| say(note));
     Ok(session)
-}
-
-/// What a step of this optimiser costs on an adapter of these capabilities.
-pub(super) fn planned(
-    caps: &Caps,
-    optim: &OptimConfig,
-    record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
-) -> Result<PlanSummary, Failure> {
-    let mut rec = Recorder::new(caps.clone());
-    rec.set_recompute(optim.recompute);
-    record(optim, &mut rec)?;
-    Ok(Plan::new(rec).summary())
-}
-
-/// Prints a config and what a step costs, and what it would with activations recomputed, or kept.
-pub(super) fn dry_run(
-    gpu: &AdapterArgs,
-    config: &impl Serialize,
-    (optim, repeats): (&OptimConfig, usize),
-    record: impl Fn(&OptimConfig, &mut Recorder) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let (caps, adapter) = gpu.caps()?;
-    let summary = planned(&caps, optim, &record)?;
-    let other = planned(&caps, &OptimConfig { recompute: !optim.recompute, ..optim.clone() }, &record)?;
-    println!("{adapter}");
-    println!("{}", toml::to_string(config)?);
-    println!("one step of {}, micro-batches of {}:", optim.of_step(repeats), optim.batch);
-    println!("{summary}");
-    println!(
-        "{} --recompute: {:.1} MiB in total, {:.2} times the FLOPs",
-        if optim.recompute { "without" } else { "with" },
-        other.total_bytes() as f64 / f64::from(1 << 20),
-        other.flops / summary.flops
-    );
-    Ok(())
 }
 
 /// Trains under a progress bar and reports the end.

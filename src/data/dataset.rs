@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use super::error::{Error, Result};
-use super::folder::{self, Passed, is_video};
+use super::folder::{self, Passed};
 use super::index::Index;
 use super::items::{Item, Items, Part};
 use super::list;
+use super::video::is_video;
 
 /// What `--data` turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,14 +9,8 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, Result};
 use super::items::{Items, Part};
 use super::list::Classes;
-use super::video::is_image;
+use super::video::{ending, is_image, is_video};
 
-/// Endings of videos; all but the first five want the `ffmpeg` program.
-const VIDEOS: [&str; 41] = [
-    "mp4", "mov", "m4v", "webm", "mkv", "avi", "mpg", "mpeg", "ts", "m2ts", "wmv", "flv", "3gp", "gif", "mts", "m2t",
-    "tp", "trp", "mod", "tod", "vob", "ogv", "ogm", "asf", "mxf", "f4v", "3g2", "3gpp", "qt", "m1v", "m2v", "mpe",
-    "divx", "rm", "rmvb", "dv", "y4m", "nut", "ivf", "h264", "hevc",
-];
 /// Endings of files whose content may look like a video's: sound, pictures, downloads that are not done.
 const OTHERS: [&str; 18] = [
     "m4a",
@@ -52,15 +46,6 @@ const SYSTEM: [&str; 11] = [
     "thumbs",
     "thumbnails",
 ];
-
-fn ending(path: &Path) -> String {
-    path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
-}
-
-/// Whether a file's name is that of a video.
-pub(super) fn is_video(path: &Path) -> bool {
-    VIDEOS.contains(&ending(path).as_str())
-}
 
 /// What a folder holds that is not part of the set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -149,7 +134,7 @@ fn holds_video(path: &Path) -> Result<bool> {
         // Streams, and TypeScript.
         "ts" => Ok(start(path)
             .map_or(true, |start| start.is_empty() || std::str::from_utf8(&start).is_err() || start.contains(&0))),
-        other if VIDEOS.contains(&other) => Ok(true),
+        _ if is_video(path) => Ok(true),
         other if OTHERS.contains(&other) => Ok(false),
         // What cannot be read is no video, and is told as another file.
         _ => Ok(start(path).is_ok_and(|start| begins_as_video(&start))),

@@ -198,7 +198,7 @@ pub(crate) fn draw_all(
     rng: &mut impl Rng,
 ) -> Result<Vec<Clip>> {
     unless_panicked(item, || {
-        let mut source = video::open_known(item, index)?;
+        let mut source = video::open_known(&item.path, index.get(item)?)?;
         video::reading(&mut *source, |source| {
             let clips = all_ranks(source, item, configs, rng)?;
             let frame = source.size().map_or(0, |(width, height)| 3 * width * height);
@@ -279,7 +279,7 @@ pub(super) struct Taken<'a> {
 impl<'a> Taken<'a> {
     /// Decodes what the clips need. A frame that they share, or that a short video repeats, is decoded once.
     pub fn decode(item: &'a Item, configs: &[ClipConfig], index: &Index, rng: &mut impl Rng) -> Result<Taken<'a>> {
-        let mut source = video::open_known(item, index)?;
+        let mut source = video::open_known(&item.path, index.get(item)?)?;
         video::reading(&mut *source, |source| {
             let clips = all_ranks(source, item, configs, rng)?;
             Taken::read(source, item, &clips)

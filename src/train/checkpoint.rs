@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::checkpoint_error::Error;
 use super::disk::Disk;
+use super::feed::Feed;
 use super::lock::{self, HOLDER, LOCK};
-use super::place::Feed;
 use crate::data::Position;
 use crate::lock::Locked;
 use crate::weights::{self, LazyTensor, TensorSource, Tensors};

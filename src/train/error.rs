@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::checkpoint;
-use super::place::Feed;
+use super::checkpoint_error;
+use super::feed::Feed;
 use crate::config::{ParseError, Problems};
 use crate::{data, eval, gpu, weights};
 
@@ -27,7 +27,7 @@ pub enum Error {
     Eval(#[from] eval::Error),
     /// The run directory.
     #[error(transparent)]
-    Checkpoint(#[from] checkpoint::Error),
+    Checkpoint(#[from] checkpoint_error::Error),
     /// A config's text.
     #[error(transparent)]
     Parse(#[from] ParseError),

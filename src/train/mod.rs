@@ -6,6 +6,7 @@ pub mod curves;
 mod disk;
 pub mod distill;
 mod error;
+mod feed;
 pub mod finetune;
 pub mod fit;
 pub mod groups;
@@ -20,5 +21,5 @@ mod task;
 mod transfer;
 
 pub use error::Error;
-pub use place::Feed;
+pub use feed::Feed;
 pub use task::{Outcome, Reporter};

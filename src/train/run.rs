@@ -8,8 +8,9 @@ use rand::RngExt;
 
 use super::checkpoint::{self, Checkpoint, RunDir, State};
 use super::error::Error;
+use super::feed::Feed;
 use super::log::{self, RunLog, StepRecord, Validation};
-use super::place::{Feed, Place, place};
+use super::place::{Place, place};
 use super::schedule::{Length, Schedule, scaled_lr};
 use super::task::{Job, Outcome, Reporter, Task};
 use super::transfer;

@@ -1,7 +1,7 @@
 //! What can go wrong with weights, always with the file and the tensor.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -125,4 +125,9 @@ impl fmt::Display for Mismatch {
         }
         Ok(())
     }
+}
+
+/// Why the system refused to do something with a file.
+pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { doing, path: path.to_path_buf(), source }
 }

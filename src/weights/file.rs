@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::io_error;
 use super::lazy::Bytes;
-use super::safetensors::io_error;
 use super::{Error, LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
 
 /// Names that a folder of Hugging Face's may have its weights under.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use safetensors::tensor::Dtype;
 
-use super::safetensors::{io_error, to_f32};
+use super::error::io_error;
+use super::numbers::to_f32;
 use super::{Error, HostTensor, Result, Spec, Tensors, init};
 
 /// Values that are handed on at once: 4 MiB of f32.

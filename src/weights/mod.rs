@@ -12,6 +12,7 @@ mod hub;
 mod init;
 mod lazy;
 mod no_weights;
+mod numbers;
 mod pickle;
 mod pickle_names;
 mod pin;

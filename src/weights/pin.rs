@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Result;
+use super::error::io_error;
 use super::file::{local, shards};
-use super::safetensors::io_error;
 use crate::digest::Digest;
 
 /// A weight file that is known again.

@@ -7,7 +7,8 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::safetensors::{io_error, replace};
+use super::error::io_error;
+use super::safetensors::replace;
 use super::{Error, Result, TensorSource, Tensors};
 
 /// Dictionary that holds the tensors.

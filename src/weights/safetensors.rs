@@ -6,15 +6,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::tensor::{SafeTensorError, SafeTensors};
 
+use super::error::io_error;
 use super::lazy::{Bytes, Content, Stretch, Values};
+use super::numbers::to_f32;
 use super::{Error, LazyTensor, Result, TensorSource, Tensors};
-
-pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io { doing, path: path.to_path_buf(), source }
-}
 
 /// Finds every tensor of a safetensors file; f32, f16, bf16, f64, integers and bool all become f32.
 ///
@@ -107,25 +104,6 @@ fn claimed(map: &[u8]) -> Option<u64> {
     let json: serde_json::Value = serde_json::from_slice(json).ok()?;
     let end = json.as_object()?.values().filter_map(|t| t["data_offsets"][1].as_u64()).max()?;
     end.checked_add(8)?.checked_add(header)
-}
-
-/// Little-endian elements to f32; none for a type that has no f32 meaning here.
-pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    fn each<const S: usize>(bytes: &[u8], f: impl Fn([u8; S]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<S>().0.iter().map(|chunk| f(*chunk)).collect()
-    }
-    Some(match dtype {
-        Dtype::F32 => each(bytes, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::U8 | Dtype::BOOL => each(bytes, |[b]| f32::from(b)),
-        Dtype::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
-        Dtype::I16 => each(bytes, |b| f32::from(i16::from_le_bytes(b))),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        _ => return None,
-    })
 }
 
 /// Writes a safetensors file: f32, tensors and metadata sorted by name, so equal tensors make equal bytes.
@@ -240,6 +218,8 @@ fn write_values(out: &mut (impl Write + ?Sized), values: &[f32]) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::super::{HostTensor, load};
+    use half::{bf16, f16};
+
     use super::*;
 
     fn sample() -> Tensors {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::super::error::Result;
-use super::super::folder::is_video;
 use super::super::items::{Items, Part};
 use super::forms::{Forms, several};
 use super::text::Lines;
 use super::{Base, label, name_of, number, part, shown, wrong};
+use crate::data::video::is_video;
 
 const SEPARATORS: [u8; 4] = *b" \t,;";
 

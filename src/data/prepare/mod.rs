@@ -17,9 +17,9 @@ use rayon::prelude::*;
 
 use super::crop::{Region, resize};
 use super::error::{Error, Result};
-use super::folder::is_video;
 use super::items::Items;
 use super::list::{self, Entry};
+use super::video::is_video;
 use super::video::{self, Video};
 use record::{Made, Record};
 

@@ -2,18 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::name::is_image;
 use super::{Facts, Frames, Reader, Video, still};
 use crate::data::error::{Error, Result};
 
 pub(super) struct Folder {
     path: PathBuf,
     images: Vec<PathBuf>,
-}
-
-/// Whether a file's name is that of an image.
-pub(crate) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|e| matches!(e.as_str(), "jpg" | "jpeg" | "png" | "webp" | "bmp"))
 }
 
 /// A key that sorts `frame2` before `frame10`: runs of digits count as numbers.

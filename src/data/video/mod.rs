@@ -9,7 +9,9 @@ mod h264;
 #[cfg(feature = "ffmpeg")]
 mod linked;
 mod mp4;
+mod name;
 mod rgb;
+mod source;
 mod still;
 mod track;
 mod vp9;
@@ -21,8 +23,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::index::Index;
-use super::items::Item;
 
 /// Frames of one size, RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,10 +229,9 @@ fn open_other(path: &Path, why: &str) -> Result<Box<dyn Video>> {
     Ok(Box::new(ffmpeg::External::open(path, why)?))
 }
 
-/// Opens a video of which an index may know something.
-pub(super) fn open_known(item: &Item, index: &Index) -> Result<Box<dyn Video>> {
-    let path = &item.path;
-    match index.get(item)? {
+/// Opens a video of which something may be known.
+pub(super) fn open_known(path: &Path, known: Option<&Known>) -> Result<Box<dyn Video>> {
+    match known {
         #[cfg(feature = "ffmpeg")]
         Some(known) => Ok(Box::new(linked::Linked::of(path, known))),
         #[cfg(not(feature = "ffmpeg"))]
@@ -243,4 +242,4 @@ pub(super) fn open_known(item: &Item, index: &Index) -> Result<Box<dyn Video>> {
 
 pub use ffmpeg::Known;
 pub(super) use ffmpeg::{is_installed, local, mapped, passthrough};
-pub(crate) use folder::is_image;
+pub(crate) use name::{ending, is_image, is_video};

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use rusty_vp9::{BitReader, DecodedFrame, Error as Vp9Error, FrameHeader, Vp9Decoder, parse_uncompressed_header};
 
-use super::coded::Source;
 use super::rgb::{Colour, Planes};
+use super::source::Source;
 use crate::data::error::Result;
 
 /// Pixels of the largest picture that is taken, as of H.264's levels.

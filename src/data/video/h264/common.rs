@@ -7,8 +7,8 @@ use rust_h264::pps::parse_pps;
 use rust_h264::sps::parse_sps;
 use rusty_h264_decoder::Decoder;
 
-use super::super::coded::Source;
 use super::super::rgb::Planes;
+use super::super::source::Source;
 use super::{Need, Needs, is_parameters, macroblocks, units};
 use crate::data::error::Result;
 

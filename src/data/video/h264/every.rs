@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use rust_h264::decoder::{ChromaFormat, Frame, OrderedDecoder};
 use rust_h264::nal::parse_avcc;
 
-use super::super::coded::Source;
 use super::super::rgb::Planes;
+use super::super::source::Source;
 use super::{Need, Needs, config};
 use crate::data::error::Result;
 

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use rust_h264::nal::{AvccConfig, NalUnitType, parse_avcc_config};
 use rust_h264::sps::{Sps, parse_sps};
 
-use super::coded::Source;
 use super::rgb::{Colour, Planes};
+use super::source::Source;
 use crate::data::error::Result;
 
 /// Macroblocks of the largest picture of any H.264 level (table A-1): a size beyond it is damage, not a video.
