@@ -29,7 +29,7 @@ fn cut_small() {
 fn own_runtime_folder() {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     const FOLDER: &str = "XDG_RUNTIME_DIR";
-    if std::env::var_os(FOLDER).is_some() {
+    if std::env::var_os(FOLDER).is_some_and(|folder| std::path::Path::new(&folder).is_dir()) {
         return;
     }
     // SAFETY: no memory is involved.

@@ -9,6 +9,8 @@ mod check_data;
 mod cost;
 mod demo;
 mod distill;
+#[cfg(test)]
+mod docs_tests;
 mod eval;
 mod finetune;
 mod init;
