@@ -222,6 +222,8 @@ fn batches_do_not_depend_on_threads_and_resume_anywhere() {
     assert_eq!(one[4].next, Position { epoch: 1, batch: 2 });
     assert_eq!(one[5..], batches(&set, 2, one[4].next, 3));
     assert_ne!(one[0].frames, one[3].frames);
+    let mut other = Loader::new(Arc::clone(&set), LoaderConfig { seed: 6, ..config(1, Position::default()) });
+    assert_ne!(one[0].frames, next(&mut other).frames, "another seed");
 }
 
 #[test]
@@ -239,6 +241,7 @@ fn shards_draw_every_video_once_between_them() {
         (0..passes).map(|_| pass()).collect()
     };
     let whole = drawn(0, 1, 2);
+    assert_ne!(whole[0], whole[1], "every pass has an order of its own");
     let shards: Vec<Vec<Vec<u32>>> = (0..3).map(|rank| drawn(rank, 3, 2)).collect();
     for pass in 0..2 {
         // Rank by rank, they take turns in the order of the whole.
@@ -265,6 +268,11 @@ fn a_bad_file_is_replaced_and_many_end_the_run() {
     let mut loader = Loader::new(Arc::new(set.clone()), strict);
     let error = (0..8).find_map(|_| loader.next_batch(&mut Batch::default()).err());
     assert!(matches!(error, Some(Error::TooManyBad { bad: 1, .. })), "{error:?}");
+    // Nothing is left to take its place.
+    let alone = Dataset { items: [set.items.at(4)].into_iter().collect(), ..set.clone() };
+    let mut loader = Loader::new(Arc::new(alone), LoaderConfig { batch: 1, ..config(1, Position::default()) });
+    let error = loader.next_batch(&mut Batch::default()).err();
+    assert!(matches!(error, Some(Error::TooManyBad { bad: 1, all: 1, .. })), "{error:?}");
     // A position behind the end of a set that has become smaller is the next pass's start.
     let behind = config(2, Position { epoch: 0, batch: 9 });
     set.items = set.items.iter().filter(|item| !item.path.ends_with("000004.mp4")).collect();

@@ -165,6 +165,8 @@ pub(super) fn resample(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::data::rng;
 
@@ -182,6 +184,54 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of the official `GroupMultiScaleCrop`, on a frame whose quarters are no whole pixels.
+    #[test]
+    fn multi_scale_crops_have_the_official_sizes_and_places() {
+        let mut rng = rng(5, 0, 0, 0);
+        // 222 is near enough to 224 to be taken in its place.
+        let cases: [(usize, f64, &[usize]); 3] = [
+            (222, LEAST_SCALE, &[256, 222, 192, 168]),
+            (221, LEAST_SCALE, &[256, 224, 192, 168]),
+            (221, 0.75, &[256, 224, 192]),
+        ];
+        for (target, least, sides) in cases {
+            let (mut sizes, mut places) = (BTreeSet::new(), BTreeSet::new());
+            for _ in 0..2000 {
+                let Region { x, y, width, height } = multi_scale(342, 256, target, least, &mut rng);
+                sizes.insert((width, height));
+                let (across, down) = ((342 - width) / 4, (256 - height) / 4);
+                let place = (x / across, y.checked_div(down).unwrap_or(0));
+                assert_eq!((x, y), (place.0 * across, place.1 * down));
+                if down > 0 {
+                    places.insert(place);
+                }
+            }
+            let near = |(i, j): &(usize, usize)| i.abs_diff(*j) <= 1;
+            let all = (0..sides.len()).flat_map(|i| (0..sides.len()).map(move |j| (i, j))).filter(near);
+            assert_eq!(sizes, all.map(|(i, j)| (sides[i], sides[j])).collect::<BTreeSet<_>>(), "{target} {least}");
+            assert_eq!(places.len(), 13, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn resized_crops_are_spread_over_areas_and_ratios() {
+        let mut rng = rng(6, 0, 0, 0);
+        let crops: Vec<Region> = (0..1000).map(|_| random_resized(400, 400, 0.08, &mut rng)).collect();
+        let ends = |of: fn(&Region) -> f64| {
+            let values = crops.iter().map(of);
+            (values.clone().fold(f64::INFINITY, f64::min), values.fold(0.0, f64::max))
+        };
+        let (least, most) = ends(|crop| (crop.width * crop.height) as f64 / 160_000.0);
+        assert!((0.075..0.1).contains(&least) && most > 0.9, "{least} {most}");
+        let (least, most) = ends(|crop| crop.width as f64 / crop.height as f64);
+        assert!((0.73..0.77).contains(&least) && (1.3..1.36).contains(&most), "{least} {most}");
+        // No such crop fits: the largest of a ratio that is allowed, from the middle.
+        let wide = Region { x: 193, y: 0, width: 13, height: 10 };
+        assert_eq!(random_resized(400, 10, 1.0, &mut rng), wide);
+        let high = Region { x: 0, y: 193, width: 10, height: 13 };
+        assert_eq!(random_resized(10, 400, 1.0, &mut rng), high);
     }
 
     /// A frame of noise.
@@ -216,6 +266,8 @@ mod tests {
         }
         let Window { x, y, width, height, .. } = square(100, 300, 100, (0, 1));
         assert_eq!([x, y, width, height], [0.0, 100.0, 100.0, 100.0]);
+        // Half a pixel goes to the even side, as Python rounds.
+        assert_eq!([101, 103].map(|width| square(width, 100, 100, (0, 1)).x), [0.0, 2.0]);
     }
 
     /// Against the formula of PyTorch's `interpolate(mode="bilinear", align_corners=False)`.

@@ -130,6 +130,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn labels_lie_under_the_number_of_classes_and_names_are_as_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list.txt");
+        std::fs::write(&list, "a.mp4 0\nb.mp4 2\n").unwrap();
+        let set = Dataset::open(&list, None).unwrap();
+        set.expect_labels(3).unwrap();
+        let error = set.expect_labels(2).unwrap_err();
+        assert!(matches!(&error, Error::Label { label: Some(2), classes: 2, .. }), "{error}");
+        let named = Dataset { classes: ["x", "y", "z"].map(str::to_owned).into(), ..set };
+        named.expect_labels(3).unwrap();
+        assert!(matches!(named.expect_labels(4), Err(Error::Classes { classes: 4, .. })));
+    }
+
+    #[test]
     fn lists_are_told_by_content_and_what_is_wrong_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);

@@ -102,6 +102,12 @@ mod tests {
     }
 
     #[test]
+    fn the_share_is_rounded_down_as_official() {
+        assert_eq!(MaskConfig::new(MaskKind::Random, 0.75, [1, 3, 3]).unwrap().masked(), 6);
+        assert_eq!(MaskConfig::new(MaskKind::Tube, 0.9, [2, 3, 3]).unwrap().masked(), 16);
+    }
+
+    #[test]
     fn ratios_that_mask_nothing_or_all_are_refused() {
         for ratio in [0.0, 1.0, -0.5, 1.5, 0.01, f64::NAN] {
             let error = MaskConfig::new(MaskKind::Tube, ratio, [4, 4, 4]).unwrap_err().to_string();

@@ -126,8 +126,23 @@ mod tests {
                 assert!((mean(&clips[..one]) - f64::from(soft[1])).abs() < 0.01, "{mixup} {cutmix} {soft:?}");
                 assert!((mean(&clips[one..]) - f64::from(soft[3])).abs() < 0.01, "{mixup} {cutmix} {soft:?}");
                 assert!((soft[0] + soft[1] - 1.0).abs() < 1e-6 && (soft[0] - soft[3]).abs() < 1e-6);
+                let rounded = (200.0 * soft[1] - f32::from(clips[0])).abs() <= 0.501;
+                assert!(rounded || mixup == 0.0, "{}: {soft:?}", clips[0]);
             }
         }
+    }
+
+    #[test]
+    fn with_both_kinds_a_batch_takes_one_by_chance() {
+        let config = MixConfig { classes: 2, smoothing: 0.1, mixup: 0.8, cutmix: 1.0 };
+        let mixed = |seed: &u64| {
+            let mut clips = [vec![0u8; 16 * 16 * 3], vec![200u8; 16 * 16 * 3]].concat();
+            let soft = config.apply(&mut clips, &[0, 1], 16, &mut rng(*seed, 0, 0, 0));
+            assert!((soft[0] + soft[1] - 1.0).abs() < 1e-6 && (soft[2] + soft[3] - 1.0).abs() < 1e-6, "{soft:?}");
+            clips.iter().any(|v| !matches!(v, 0 | 200))
+        };
+        let mixed = (0..200).filter(mixed).count();
+        assert!((60..140).contains(&mixed), "{mixed} of 200 by mixup");
     }
 
     #[test]
@@ -141,5 +156,29 @@ mod tests {
         assert!(!first.is_empty() && changed.len() == 3 * first.len());
         let area = (frame as f64 * 0.02) as usize..frame * 2 / 5;
         assert!(area.contains(&first.len()), "{}", first.len());
+    }
+
+    /// Areas as timm draws them, filled with noise that is ImageNet's once normalised.
+    #[test]
+    fn erased_regions_have_timms_sizes_and_noise() {
+        let (size, mut shares, mut noise) = (32, Vec::new(), [const { Vec::new() }; 3]);
+        for seed in 0..200 {
+            let mut clip = vec![7u8; size * size * 3];
+            erase(&mut clip, size, &mut rng(seed, 0, 0, 0));
+            let changed: Vec<&[u8]> = clip.chunks_exact(3).filter(|pixel| *pixel != [7, 7, 7]).collect();
+            shares.push(changed.len() as f64 / (size * size) as f64);
+            for pixel in changed {
+                noise.iter_mut().zip(pixel).for_each(|(values, v)| values.push(f64::from(*v) / 255.0));
+            }
+        }
+        shares.sort_by(f64::total_cmp);
+        assert!(shares[0] > 0.01 && shares[20] < 0.1 && shares[180] > 0.25 && shares[199] < 0.37, "{shares:?}");
+        for (channel, values) in noise.iter().enumerate() {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+            // Cut to the range of a value.
+            let off = [mean - MEAN[channel], deviation - DEVIATION[channel]];
+            assert!(off.iter().all(|off| off.abs() < 0.02), "{channel}: {mean} {deviation}");
+        }
     }
 }

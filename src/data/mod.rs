@@ -43,3 +43,19 @@ pub(crate) fn rng(seed: u64, epoch: usize, position: usize, purpose: u64) -> Cha
     }
     ChaCha8Rng::from_seed(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt as _;
+
+    use super::rng;
+
+    #[test]
+    fn every_seed_place_and_purpose_has_a_stream_of_its_own() {
+        let first = |[seed, epoch, position, purpose]: [u64; 4]| -> u64 {
+            rng(seed, epoch as usize, position as usize, purpose).random()
+        };
+        let all = [[0; 4], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]].map(first);
+        assert!((1..5).all(|i| !all[..i].contains(&all[i])), "{all:?}");
+    }
+}

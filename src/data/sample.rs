@@ -379,6 +379,10 @@ fn cut(
 }
 
 #[cfg(test)]
+#[path = "cut_tests.rs"]
+mod cut_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::rng;

@@ -59,6 +59,7 @@ mod tests {
             (fitted.batch, fitted.accumulate)
         };
         assert_eq!(parts(190), (8, 48));
+        assert_eq!((parts(180), parts(110)), ((8, 48), (1, 384)), "just as much as there is");
         assert_eq!(parts(169), (6, 64));
         assert_eq!(parts(1 << 20), (384, 1));
         let error = fit(&optim, 109, |o| Ok::<_, Error>(100 + 10 * o.batch)).unwrap_err();

@@ -126,4 +126,15 @@ mod tests {
             assert_eq!(layers.scale(name), 0.75f64.powi(13 - layer as i32), "{name}");
         }
     }
+
+    #[test]
+    fn every_model_has_its_familys_groups() {
+        assert_eq!(student("mask_token_vid", &[1, 1, 32]), (1.0, true));
+        assert_eq!(student("blocks.0.attn.q_bias", &[48]), (1.0, false));
+        let token = |model| pixels(model)("mask_token", &[1, 1, 32]);
+        assert_eq!((token(encoder::Family::Mae), token(encoder::Family::VideoMae)), ((1.0, true), (1.0, false)));
+        let tuned = classifier(LayerDecay { decay: 0.5, depth: 2 });
+        assert_eq!(tuned("blocks.1.attn.qkv.weight", &[96, 32]), (0.5, true));
+        assert_eq!(tuned("patch_embed.proj.bias", &[32]), (0.125, false));
+    }
 }

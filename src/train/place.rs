@@ -99,6 +99,10 @@ mod tests {
         // Half as large: never back into a warm-up that is over.
         let Place { shift, end, .. } = go_on(feed(96, 4, 1), 0);
         assert_eq!((shift, end), (18, 18 + 204));
+        // Back to the first batch: to the first schedule as well.
+        let large = State { shift: -9, ..state(18, 1, 6, &feed(96, 8, 2)) };
+        let Place { position, shift, end, .. } = super::place(&large, &old, &optim(&old, 10, 0)).unwrap();
+        assert_eq!((position, shift, end), (Position { epoch: 1, batch: 12 }, 0, 120));
         // Steps are steps.
         let Place { position, shift, end, .. } = go_on(feed(96, 8, 2), 50);
         assert_eq!((position, shift, end), (Position { epoch: 1, batch: 6 }, 0, 50));
@@ -129,5 +133,6 @@ mod tests {
         let feed = feed(96, 4, 2);
         let error = place(&state(18, 1, 12, &feed), &feed, &optim(&feed, 1, 0)).unwrap_err().to_string();
         assert!(error.contains("18 steps are done") && error.contains("12"), "{error}");
+        assert_eq!(place(&state(18, 1, 12, &feed), &feed, &optim(&feed, 10, 18)).unwrap().end, 18, "just over");
     }
 }

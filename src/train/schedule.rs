@@ -98,5 +98,6 @@ mod tests {
         assert_eq!(of(optim(384, 1, 75, 0, 5.0), 240_436), (626, 46_950, 3130));
         assert_eq!(of(optim(8, 1, 3, 0, 0.5), 5), (1, 3, 1), "a set smaller than a step");
         assert_eq!(of(optim(8, 1, 10, 200, 1.0), 5), (1, 200, 20), "steps instead of passes");
+        assert_eq!(of(optim(8, 1, 3, 0, 5.0), 80), (10, 30, 29), "a warm-up longer than the run");
     }
 }

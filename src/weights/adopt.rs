@@ -170,6 +170,13 @@ mod tests {
     }
 
     #[test]
+    fn as_many_elements_are_not_the_same_shape() {
+        let rules = Import::exact();
+        let error = adopt(tensors(&[("a", &[2, 3])]), &wanted(&[("a", &[3, 2])]), &rules, Path::new("f")).unwrap_err();
+        assert!(error.to_string().contains("wrong shape a: expected [3, 2], got [2, 3]"), "{error}");
+    }
+
+    #[test]
     fn patterns() {
         for (pattern, name, expected) in [
             ("a", "a", true),

@@ -102,6 +102,32 @@ fn sizes_that_lie_are_refused() {
 }
 
 #[test]
+fn what_f32_cannot_be_made_of_is_refused_or_named() {
+    let data: Vec<u8> = (0..6u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+    let good = one_tensor(6, [2, 3], [3, 1], 0);
+    let whole = stored_archive(&good, &[("x/data/0", &data), ("x/byteorder", b"little")]);
+    assert_eq!(load(Path::new("w.pth"), &whole).unwrap().get("w").unwrap().data, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let message = refused(&stored_archive(&good, &[("x/data/0", &data), ("x/byteorder", b"big")]));
+    assert!(message.contains("expected little-endian numbers, got big"), "{message}");
+    // One bit of a value.
+    let mut damaged = whole.clone();
+    let at = whole.windows(data.len()).position(|bytes| bytes == data).unwrap();
+    damaged[at + 9] ^= 1;
+    let message = refused(&damaged);
+    assert!(message.contains("x/data/0") && message.to_lowercase().contains("checksum"), "{message}");
+    let message = refused(&stored_archive(&one_tensor(6, [2, 3], [0, 1], 0), &[("x/data/0", &data)]));
+    assert!(message.contains("expanded to [2, 3]"), "{message}");
+    // The same bytes as integers elsewhere.
+    let tensor = |good: &[u8]| good[b"\x80\x02}X\x01\0\0\0w".len()..good.len() - b"s.".len()].to_vec();
+    let (floats, name) = (tensor(&good), b"FloatStorage");
+    let at = floats.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    let integers = [&floats[..at], b"IntStorage", &floats[at + name.len()..]].concat();
+    let pickle = [&b"\x80\x02}(X\x01\0\0\0a"[..], &floats, b"X\x01\0\0\0b", &integers, b"u."].concat();
+    let message = refused(&stored_archive(&pickle, &[("x/data/0", &data)]));
+    assert!(message.contains("b: ") && message.contains("elements of type I32, which are F32 elsewhere"), "{message}");
+}
+
+#[test]
 fn bombs_are_refused() {
     // Files marked as compressed, and as of a terabyte.
     let data = [0u8; 24];

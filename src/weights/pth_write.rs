@@ -133,6 +133,11 @@ mod tests {
         let found = found.host().unwrap();
         assert_eq!((found, origin.prefix.as_str(), origin.format), (tensors.clone(), "model.", "PyTorch checkpoint"));
         assert_eq!(load(&path).unwrap().get("model.s"), tensors.get("s"));
+        let mut zip = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+        for index in 0..tensors.len() {
+            let at = zip.by_name(&format!("archive/data/{index}")).unwrap().data_start();
+            assert!(at.is_some_and(|at| at.is_multiple_of(64)), "storage {index} at {at:?}");
+        }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

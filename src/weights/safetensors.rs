@@ -248,6 +248,7 @@ mod tests {
         save(&path, &sample(), &metadata).unwrap();
         assert_eq!(first, std::fs::read(&path).unwrap());
         assert_eq!(first.len() as u64, encoded_size(&sample(), &metadata));
+        assert_eq!(first[0] % 8, 0, "values are aligned");
         assert_eq!(load(&path).unwrap(), sample());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(sample().elements(), 7);
@@ -265,6 +266,25 @@ mod tests {
         assert_eq!(tensors.get("h").unwrap().data, [0.5, -2.0]);
         assert_eq!(tensors.get("b").unwrap().data, [3.0, -1.0]);
         assert_eq!(tensors.get("m").unwrap().data, [0.0, 1.0]);
+    }
+
+    #[test]
+    fn numbers_of_all_kinds_become_f32() {
+        let dir = tempfile::tempdir().unwrap();
+        let kinds: [(&str, Vec<u8>); 7] = [
+            ("I8", (-3i8).to_le_bytes().into()),
+            ("I16", (-300i16).to_le_bytes().into()),
+            ("I32", (-70_000i32).to_le_bytes().into()),
+            ("I64", (-5_000_000_000i64).to_le_bytes().into()),
+            ("F64", (-0.625f64).to_le_bytes().into()),
+            ("U8", vec![200]),
+            ("BOOL", vec![1]),
+        ];
+        let expected = [-3.0, -300.0, -70_000.0, -5e9, -0.625, 200.0, 1.0];
+        for ((kind, bytes), expected) in kinds.iter().zip(expected) {
+            let json = format!(r#"{{"a":{{"dtype":"{kind}","shape":[1],"data_offsets":[0,{}]}}}}"#, bytes.len());
+            assert_eq!(load(raw(dir.path(), &json, bytes)).unwrap().get("a").unwrap().data, [expected], "{kind}");
+        }
     }
 
     #[test]

@@ -124,3 +124,57 @@ pub(super) fn turned(rgb: Vec<u8>, width: usize, height: usize, turns: u8) -> (V
     }
     (out, w, h)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rec. ITU-T H.273's formulas, of what each matrix makes of a colour.
+    #[test]
+    fn every_matrix_and_range_gives_the_colour_back() {
+        let matrices = [
+            (1, 0.2126, 0.0722),
+            (2, 0.299, 0.114),
+            (4, 0.30, 0.11),
+            (5, 0.299, 0.114),
+            (6, 0.299, 0.114),
+            (7, 0.212, 0.087),
+            (9, 0.2627, 0.0593),
+            (10, 0.2627, 0.0593),
+        ];
+        let colours = [[230, 20, 30], [10, 240, 40], [25, 15, 250], [200, 120, 10], [255; 3], [0; 3]];
+        for ((matrix, kr, kb), full_range) in matrices.into_iter().flat_map(|m| [(m, false), (m, true)]) {
+            for colour in colours {
+                let [r, g, b] = colour.map(|v: u8| f64::from(v) / 255.0);
+                let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+                let (cb, cr) = ((b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr)));
+                let (luma, chroma, black) = if full_range { (255.0, 255.0, 0.0) } else { (219.0, 224.0, 16.0) };
+                let coded = [luma * y + black, chroma * cb + 128.0, chroma * cr + 128.0];
+                for depth in [8u8, 10] {
+                    let sample = |v: f64| match depth {
+                        8 => vec![v.round().clamp(0.0, 255.0) as u8],
+                        _ => ((4.0 * v).round().clamp(0.0, 1023.0) as u16).to_le_bytes().to_vec(),
+                    };
+                    let planes = coded.map(sample);
+                    let frame = Planes {
+                        width: 1,
+                        height: 1,
+                        chroma_width: 1,
+                        chroma_height: 1,
+                        half_height: false,
+                        depth,
+                        planes: [&planes[0], &planes[1], &planes[2]],
+                    };
+                    let got = to_rgb(&frame, Colour { matrix, full_range });
+                    let off = got.iter().zip(colour).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+                    // Rounded down where bits are left out.
+                    let most = if depth == 8 { 3 } else { 4 };
+                    assert!(
+                        off <= most,
+                        "matrix {matrix}, full range {full_range}, {depth} bits: {got:?} for {colour:?}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -169,3 +169,45 @@ impl Video for Still {
         Ok(frames)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::png::PngEncoder;
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use super::*;
+
+    /// A png of two rows of three greys, with this orientation in its EXIF.
+    fn turned(path: &Path, orientation: u8) {
+        let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+        let mut encoder = PngEncoder::new(File::create(path).unwrap());
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.write_image(&[1, 2, 3, 4, 5, 6], 3, 2, ExtendedColorType::L8).unwrap();
+    }
+
+    #[test]
+    fn all_orientations_are_shown_upright() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("turned.png");
+        let expected = [
+            ((3, 2), [1, 2, 3, 4, 5, 6]),
+            ((3, 2), [3, 2, 1, 6, 5, 4]),
+            ((3, 2), [6, 5, 4, 3, 2, 1]),
+            ((3, 2), [4, 5, 6, 1, 2, 3]),
+            ((2, 3), [1, 4, 2, 5, 3, 6]),
+            ((2, 3), [4, 1, 5, 2, 6, 3]),
+            ((2, 3), [6, 3, 5, 2, 4, 1]),
+            ((2, 3), [3, 6, 2, 5, 1, 4]),
+        ];
+        for (orientation, (size, greys)) in (1..).zip(expected) {
+            turned(&path, orientation);
+            let mut still = Still::open(&path, ImageFormat::Png).unwrap();
+            assert_eq!(still.size(), Some(size), "orientation {orientation}");
+            let frames = still.frames(&[0]).unwrap();
+            assert_eq!((frames.width, frames.height), size, "orientation {orientation}");
+            let got: Vec<u8> = frames.rgb[0].iter().copied().step_by(3).collect();
+            assert_eq!(got, greys, "orientation {orientation}");
+        }
+    }
+}

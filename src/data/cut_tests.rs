@@ -1,0 +1,39 @@
+//! What a view makes of a clip's pixels: how they are resized, and how often a clip is changed.
+
+use super::*;
+use crate::data::rng;
+
+/// The clip that a generator of this number draws of a folder with one picture.
+fn clip(folder: &Path, view: View, number: usize) -> Vec<u8> {
+    let config = ClipConfig::new(1, 1, 16, view);
+    draw(folder, &config, &mut rng(3, 0, number, 0)).unwrap().remove(0).frames
+}
+
+#[test]
+fn every_view_resizes_as_its_official_program_does() {
+    let dir = tempfile::tempdir().unwrap();
+    // Four columns become one: the two in the middle are white, all four on average grey.
+    let white = |x: u32| matches!(x % 4, 1 | 2);
+    let stripes = image::RgbImage::from_fn(64, 64, |x, _| image::Rgb([if white(x) { 255 } else { 0 }; 3]));
+    stripes.save(dir.path().join("0.png")).unwrap();
+    let middle = |view| clip(dir.path(), view, 0)[3 * (8 * 16 + 8)];
+    let test = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
+    assert_eq!([View::Training(Training::crops(1.0)), test].map(middle), [255; 2], "between neighbours");
+    let smooth = [View::Pretraining { crop_min: 1.0 }, View::Resized { crop_min: 1.0, flip: false }].map(middle);
+    assert!(smooth.iter().all(|grey| (100..156).contains(grey)), "antialiased: {smooth:?}");
+}
+
+#[test]
+fn clips_are_erased_and_jittered_as_often_as_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    image::RgbImage::from_pixel(32, 32, image::Rgb([90; 3])).save(dir.path().join("0.png")).unwrap();
+    let changed = |training| {
+        let is_changed = |number: &usize| clip(dir.path(), View::Training(training), *number).iter().any(|v| *v != 90);
+        (0..200).filter(is_changed).count()
+    };
+    let plain = Training::crops(0.5);
+    let (none, quarter) = (changed(plain), changed(Training { erasing: 0.25, ..plain }));
+    assert!(none == 0 && (30..75).contains(&quarter), "{none} and {quarter} of 200");
+    let jittered = changed(Training { jitter: 0.4, ..plain });
+    assert!(jittered > 190, "{jittered} of 200");
+}
