@@ -4,11 +4,17 @@ mod common;
 #[path = "common/smallest.rs"]
 mod smallest;
 
+use std::f64::consts::PI;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use common::{failure, mvd, succeed};
+use mvd::config::OptimConfig;
+use mvd::model::Vit;
+use mvd::recipes;
+use mvd::train::log::{self, StepRecord};
+use mvd::weights::{self, Tensors};
 use smallest::{distill, prepare};
 
 fn files(dir: &Path, out: &str) -> Vec<Vec<u8>> {
@@ -87,6 +93,68 @@ fn recomputed_activations_change_no_bit() {
     };
     let (kept, recomputed) = (number("  total  "), number("with --recompute:"));
     assert!(recomputed < 0.8 * kept, "{recomputed} MiB for {kept}: {text}");
+}
+
+/// Four steps held against the formulas of AdamW, its schedules, its groups of parameters and the averages of weights.
+#[test]
+fn steps_are_those_that_the_config_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    succeed(mvd().args(["synth", "--count", "12"]).arg(dir.join("set")));
+    let mut config = recipes::finetune("finetune-tiny").unwrap();
+    config.encoder = Vit { dim: 32, depth: 2, heads: 2, mlp_ratio: 4 };
+    (config.data.frames, config.data.stride, config.data.input_size, config.data.patch) = (4, 3, 32, 16);
+    (config.layer_decay, config.ema, config.save.every, config.save.keep_last) = (0.5, 0.75, 1, 9);
+    let ([b1, b2], eps, clip_grad) = ([0.8, 0.95], 1e-5, 0.05);
+    let optim = OptimConfig { batch: 4, accumulate: 2, epochs: 4, steps: 4, warmup_epochs: 2.0, ..config.optim };
+    let optim = OptimConfig { lr: 0.032, min_lr: 0.0064, betas: [b1, b2], eps, clip_grad, ..optim };
+    config.optim = OptimConfig { weight_decay: 0.5, weight_decay_end: 0.1, ..optim };
+    let file = dir.join("steps.toml");
+    std::fs::write(&file, toml::to_string(&config).unwrap()).unwrap();
+    let run = dir.join("run");
+    let mut tune = mvd();
+    tune.args(["finetune", "--config"]).arg(file).arg("--data").arg(dir.join("set/list.txt")).arg("--out").arg(&run);
+    succeed(&mut tune);
+
+    let log: Vec<StepRecord> = log::read(&run.join("log.jsonl")).unwrap();
+    for (i, record) in log.iter().enumerate() {
+        // Of 8 videos; two steps of warm-up, half a cosine over the others; decay without warm-up.
+        let decay = 0.1 + 0.2 * (1.0 + (PI * i as f64 / 4.0).cos());
+        let off = [record.lr - [0.0, 1e-3, 1e-3, 6e-4][i], record.weight_decay - decay];
+        assert!(off.iter().all(|off| off.abs() < 1e-9), "{record:?}");
+    }
+    let load = |step: usize, name: &str| {
+        weights::load(run.join(format!("checkpoints/step-{step}/{name}.safetensors"))).unwrap()
+    };
+    let first = load(1, "optimizer");
+    let moments = first.iter().filter(|(name, _)| name.starts_with("exp_avg.")).flat_map(|(_, tensor)| &tensor.data);
+    let norm = moments.map(|m| f64::from(*m).powi(2)).sum::<f64>().sqrt() / (1.0 - b1);
+    assert!(log[0].grad_norm > clip_grad && (norm - clip_grad).abs() < 1e-4, "{norm} of {}", log[0].grad_norm);
+    for step in 2..=4 {
+        let [old, new] = [step - 1, step].map(|at| ["weights", "optimizer", "ema"].map(|name| load(at, name)));
+        let corrections = [b1, b2].map(|b: f64| 1.0 - b.powi(step as i32));
+        for (name, weight) in new[0].iter() {
+            let layers = [("patch_embed", 3), ("blocks.0", 2), ("blocks.1", 1)];
+            let below = layers.iter().find(|(start, _)| name.starts_with(start)).map_or(0, |(_, below)| *below);
+            let lr = log[step - 1].lr * 0.5f64.powi(below);
+            let decay = if weight.shape.len() > 1 { log[step - 1].weight_decay } else { 0.0 };
+            let [m, v] = ["exp_avg", "exp_avg_sq"].map(|moment| format!("{moment}.{name}"));
+            for i in 0..weight.data.len() {
+                let value = |of: &Tensors, name: &str| f64::from(of.get(name).unwrap().data[i]);
+                let of = |of: &[Tensors; 3]| {
+                    [value(&of[0], name), value(&of[1], &m), value(&of[1], &v), value(&of[2], name)]
+                };
+                let ([w0, m0, v0, e0], [w1, m1, v1, e1]) = (of(&old), of(&new));
+                let gradient = (m1 - b1 * m0) / (1.0 - b1);
+                let squares = b2 * v0 + (1.0 - b2) * gradient * gradient;
+                let update = lr * m1 / corrections[0] / ((v1 / corrections[1]).sqrt() + eps);
+                let off = [w1 - (w0 * (1.0 - lr * decay) - update), e1 - (e0 + 0.25 * (w1 - e0)), v1 - squares];
+                let most =
+                    [3e-7 * w0.abs().max(1.0) + 1e-3 * update.abs(), 3e-7 * w0.abs().max(1.0), 1e-4 * v1 + 1e-12];
+                assert!((0..3).all(|k| off[k].abs() <= most[k]), "step {step}, {name}[{i}]: off by {off:?}, {most:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The pre-norm transformer block: `x + s a(norm1(x))`, then `x + s mlp(norm2(x))`, s the stochastic depth's scale.
 
+use rand::{Rng, RngExt};
+
 use super::arch::Vit;
 use super::params::{Params, QkvBias};
 use crate::gpu::{Dtype, Recorder, Tensor};
@@ -27,6 +29,14 @@ pub struct DropPath {
     pub rate: f64,
     /// The scales of this step.
     pub scale: Tensor,
+}
+
+impl DropPath {
+    /// Draws the scales of so many samples, 1 on average.
+    pub fn draw(&self, samples: usize, rng: &mut impl Rng) -> Vec<f32> {
+        let keep = 1.0 / (1.0 - self.rate) as f32;
+        (0..samples).map(|_| if rng.random_bool(self.rate) { 0.0 } else { keep }).collect()
+    }
 }
 
 /// The stochastic depth inputs of a whole model, in the order of recording.
@@ -87,4 +97,22 @@ pub fn declare_blocks(rec: &mut Recorder, params: &mut Params, prefix: &str, vit
 pub fn forward_blocks(rec: &mut Recorder, blocks: &[Block], x: Tensor, most: f64, drops: &mut DropPaths) -> Tensor {
     let last = blocks.len().saturating_sub(1).max(1) as f64;
     blocks.iter().enumerate().fold(x, |x, (i, block)| block.forward(rec, x, most * i as f64 / last, drops))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::gpu::Caps;
+
+    #[test]
+    fn what_is_kept_makes_up_for_what_is_dropped() {
+        let scale = Recorder::new(Caps::webgpu_default()).input("drop_path", &[1000], Dtype::F32);
+        let scales = DropPath { rate: 0.2, scale }.draw(1000, &mut ChaCha8Rng::seed_from_u64(0));
+        let dropped = scales.iter().filter(|scale| **scale == 0.0).count();
+        let kept = scales.iter().filter(|scale| **scale == 1.25).count();
+        assert!((160..240).contains(&dropped) && dropped + kept == 1000, "{dropped} dropped, {kept} kept");
+    }
 }

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rand::RngExt;
-
 use super::checkpoint::{self, Checkpoint, RunDir, State};
 use super::error::Error;
 use super::feed::Feed;
@@ -292,10 +290,7 @@ impl Run<'_> {
             masking.write(engine, &batch.visible, &batch.masked)?;
         }
         for (layer, drop) in step.drops.iter().enumerate() {
-            let mut rng = stream(1000 + layer as u64);
-            let keep = 1.0 / (1.0 - drop.rate) as f32;
-            let draw = |_| if rng.random_bool(drop.rate) { 0.0 } else { keep };
-            let scales: Vec<f32> = (0..engine.elements(drop.scale)).map(draw).collect();
+            let scales = drop.draw(engine.elements(drop.scale), &mut stream(1000 + layer as u64));
             engine.write(drop.scale, &scales)?;
         }
         Ok(())
