@@ -12,6 +12,7 @@ mod lock;
 pub mod model;
 pub mod op;
 pub mod picture;
+mod progress;
 pub mod recipes;
 pub mod selftest;
 pub mod train;

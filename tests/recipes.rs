@@ -25,8 +25,10 @@ fn all_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let (file, nowhere) = (dir.path().join("recipe.toml"), dir.path().join("run"));
     let list = printed(&["recipes"]);
-    assert!(list.lines().count() >= 36, "{list}");
-    for line in list.lines() {
+    // What a recipe's teachers are stands below it.
+    let recipes: Vec<&str> = list.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(recipes.len() >= 36, "{list}");
+    for line in recipes {
         let name = line.split_whitespace().next().unwrap();
         let toml = printed(&["recipes", name]);
         let stated = |what: &str| {

@@ -9,13 +9,13 @@ use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, report, train};
-use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, size};
+use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, Which, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::op::loss::LossKind;
-use crate::recipes;
-use crate::train::checkpoint::{RunDir, Which};
+use crate::recipes::{self, public};
+use crate::train::checkpoint::RunDir;
 use crate::train::session::Session;
 use crate::train::{distill, groups, pretrain};
 
@@ -32,7 +32,7 @@ pub(super) struct DistillArgs {
     /// Decoders, as --student [default: the recipe's; where they are as wide as its student, as wide as --student].
     #[arg(long, value_parser = size)]
     decoder: Option<Vit>,
-    /// Weights of the image teacher (MAE), safetensors or PyTorch.
+    /// Weights of the image teacher (MAE): a run, a weight file, a folder of Hugging Face's or hf:owner/name [default: the public ones that --recipe names].
     #[arg(long, value_name = "FILE")]
     image_teacher: Option<PathBuf>,
     /// Its size, as --student.
@@ -47,7 +47,7 @@ pub(super) struct DistillArgs {
     /// Weight of its loss; 0 leaves it out.
     #[arg(long)]
     image_weight: Option<f32>,
-    /// Weights of the video teacher (VideoMAE), safetensors or PyTorch.
+    /// Weights of the video teacher (VideoMAE), as --image-teacher.
     #[arg(long, value_name = "FILE")]
     video_teacher: Option<PathBuf>,
     /// Its size, as --student.
@@ -56,6 +56,9 @@ pub(super) struct DistillArgs {
     /// Weight of its loss; 0 leaves it out.
     #[arg(long)]
     video_weight: Option<f32>,
+    /// Which weights of the teachers; `which` in a config chooses those of one alone.
+    #[arg(long, value_enum)]
+    weights: Option<Which>,
     /// Distance to the teachers' features.
     #[arg(long, value_enum)]
     loss: Option<LossKind>,
@@ -98,6 +101,10 @@ impl DistillArgs {
     fn preset(&self) -> Result<DistillConfig, Failure> {
         let published = if self.is_built_in() { "mvd-tiny" } else { "mvd-small-from-base-k400" };
         let mut config = recipes::distill(published)?;
+        // Without a recipe a teacher that is not given is forgotten, and not to be downloaded.
+        for teacher in [&mut config.image_teacher, &mut config.video_teacher].into_iter().flatten() {
+            teacher.weights.clear();
+        }
         if !self.optim.is_auto() || self.is_built_in() {
             config.optim.batch = 8;
         }
@@ -106,6 +113,19 @@ impl DistillArgs {
             config.optim = OptimConfig { epochs: 2, lr: 3.2e-2, min_lr: 0.0, warmup_epochs: 0.2, ..config.optim };
         }
         Ok(config)
+    }
+
+    /// Why a teacher's weights, which are missing, are not downloaded.
+    fn why_not_public(&self, name: &str) -> String {
+        let Some(Ok(recipe)) = self.run.recipe.as_deref().map(recipes::distill) else {
+            return "; --recipe downloads public ones, see `mvd recipes`".to_owned();
+        };
+        let teacher = if name == "image" { &recipe.image_teacher } else { &recipe.video_teacher };
+        let Some(teacher) = teacher else { return String::new() };
+        match public::of(&teacher.weights) {
+            Some(public) => format!("; the recipe's, {}, are of another size or patch", public.name),
+            None => format!("; {}", public::note(teacher)),
+        }
     }
 
     fn fitted(&self, config: &mut DistillConfig) -> Result<(), Failure> {
@@ -145,6 +165,9 @@ impl DistillArgs {
             set(&mut t.size, &self.image_teacher_input_size);
             set(&mut t.patch, &self.image_teacher_patch);
         }
+        for teacher in [&mut config.image_teacher, &mut config.video_teacher].into_iter().flatten() {
+            set(&mut teacher.which, &self.weights);
+        }
         Ok(())
     }
 }
@@ -182,7 +205,9 @@ impl Flags<DistillConfig> for DistillArgs {
         set(&mut config.loss, &self.loss);
         set(&mut config.drop_path, &self.drop_path);
         switch(&mut config.norm_feature, self.norm_feature, self.no_norm_feature);
+        let own = shapes(&config);
         self.teachers(&mut config, before)?;
+        without_unfit(&mut config, own);
         self.fitted(&mut config)?;
         Ok(config)
     }
@@ -200,9 +225,10 @@ impl Flags<DistillConfig> for DistillArgs {
         let missing = |t: &Option<TeacherConfig>| t.as_ref().is_some_and(|t| t.weights.as_os_str().is_empty());
         for (name, teacher) in [("image", &config.image_teacher), ("video", &config.video_teacher)] {
             if missing(teacher) {
+                let public = self.why_not_public(name);
                 return Err(format!(
                     "--{name}-teacher: expected its weights (`mvd pretrain {name}` trains them), or --{name}-weight 0 to leave \
-                     it out; got neither"
+                     it out; got neither{public}"
                 )
                 .into());
             }
@@ -228,6 +254,23 @@ impl Flags<DistillConfig> for DistillArgs {
         }
         self.fitted(config)?;
         Ok(config.validate()?)
+    }
+}
+
+/// Blocks and patches of both teachers.
+type Shapes = [Option<(Vit, usize)>; 2];
+
+fn shapes(config: &DistillConfig) -> Shapes {
+    [&config.image_teacher, &config.video_teacher].map(|teacher| teacher.as_ref().map(|t| (t.vit, t.patch)))
+}
+
+/// Public weights fit the teacher that names them, of these blocks and patches; flags for another ask for its own.
+fn without_unfit(config: &mut DistillConfig, own: Shapes) {
+    let unfit: Vec<bool> = shapes(config).iter().zip(own).map(|(now, own)| *now != own).collect();
+    for (teacher, unfit) in [&mut config.image_teacher, &mut config.video_teacher].into_iter().zip(unfit) {
+        if let Some(teacher) = teacher.as_mut().filter(|t| unfit && public::of(&t.weights).is_some()) {
+            teacher.weights.clear();
+        }
     }
 }
 

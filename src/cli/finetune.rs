@@ -9,7 +9,7 @@ use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, train};
-use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, size};
+use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, Which, size};
 use crate::data::RandAugment;
 use crate::gpu::Recorder;
 use crate::model::Vit;
@@ -31,9 +31,12 @@ pub(super) struct FinetuneArgs {
     /// Whose encoder it is: a student's, or VideoMAE's own [default: what --init is].
     #[arg(long, value_enum)]
     model: Option<EncoderKind>,
-    /// Weights to start from, safetensors or PyTorch; without it, from scratch.
+    /// Weights to start from: a run, a weight file, a folder of Hugging Face's or hf:owner/name; without it, from scratch.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Which weights of --init.
+    #[arg(long, value_enum)]
+    weights: Option<Which>,
     /// Labelled videos to validate on after each pass.
     #[arg(long)]
     val: Option<PathBuf>,
@@ -101,9 +104,10 @@ impl FinetuneArgs {
         if config.init.as_os_str().is_empty() {
             return Ok(());
         }
+        let (file, copies) = config.init_which.of(&config.init)?;
+        let family = self.model.map(EncoderKind::family);
+        let opened = Opened::open(&file, &Facts { family, copies, ..Facts::default() })?;
         let file = config.init.display();
-        let opened =
-            Opened::open(&config.init, &Facts { family: self.model.map(EncoderKind::family), ..Facts::default() })?;
         // A recipe and a config name the model, as --model does.
         let stated = self.run.recipe.is_some() || self.run.config.is_some();
         let family = match &opened.family {
@@ -177,6 +181,10 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
             config.init_digest.clear();
         }
         set(&mut config.init, &self.init);
+        set(&mut config.init_which, &self.weights);
+        if self.weights.is_some() && config.init.as_os_str().is_empty() {
+            return Err("--weights: expected --init, whose weights it chooses, got none".into());
+        }
         set(&mut config.val, &self.val);
         set(&mut config.classes, &self.classes);
         set(&mut config.sampling, &self.sampling);

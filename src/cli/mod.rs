@@ -24,6 +24,7 @@ mod probe;
 mod recipes;
 mod report;
 mod selftest;
+mod shell;
 mod show;
 mod stop;
 mod synth;
@@ -94,6 +95,10 @@ enum Command {
     Selftest(selftest::SelftestArgs),
     /// List the adapters there are, in order of preference.
     Adapters(AdapterArgs),
+    /// Print a shell's completions: bash, zsh, fish, elvish, powershell.
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages.
+    Man(shell::ManArgs),
 }
 
 /// Which GPU to run on.
@@ -186,6 +191,8 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Adapters(args) => adapters(&args),
+        Command::Completions(args) => shell::completions(&args, command),
+        Command::Man(args) => shell::man(&args, command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,8 +8,7 @@ use super::Failure;
 use crate::config::EncoderKind;
 use crate::eval::Views;
 use crate::model::opened::{Given, Opened};
-use crate::train::checkpoint::{RunDir, Which};
-use crate::weights::Copies;
+use crate::train::checkpoint::Which;
 
 /// Facts of a model that flags give, over what its files say.
 #[derive(Args, Clone)]
@@ -36,21 +35,8 @@ impl ModelArgs {
     pub fn open(&self, path: &Path, which: Which) -> Result<Opened, Failure> {
         let ModelArgs { family, heads, frames, stride, input_size: size } = *self;
         let family = family.map(EncoderKind::family);
-        let mut given = Given { family, heads, frames, stride, size, copies: Copies::Plain };
-        if path.join("config.toml").is_file() {
-            let (run, _) = RunDir::read(path)?;
-            return Ok(Opened::open(&run.weights(which)?, &given)?);
-        }
-        match which {
-            Which::Newest => {}
-            Which::Ema => given.copies = Copies::Averaged,
-            Which::Best => {
-                return Err(
-                    format!("{}: expected a run directory for the best weights of a run", path.display()).into()
-                );
-            }
-        }
-        Ok(Opened::open(path, &given)?)
+        let (file, copies) = which.of(path)?;
+        Ok(Opened::open(&file, &Given { family, heads, frames, stride, size, copies })?)
     }
 }
 

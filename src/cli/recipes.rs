@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::Failure;
-use crate::config::{OptimConfig, PretrainKind};
-use crate::recipes::{Config, all, recipe};
+use crate::config::{OptimConfig, PretrainKind, TeacherConfig};
+use crate::recipes::{Config, all, public, recipe};
 
 #[derive(Args)]
 pub(super) struct RecipesArgs {
@@ -19,7 +19,11 @@ pub(super) fn run(args: &RecipesArgs) -> Result<(), Failure> {
         println!("# {}: mvd {command} --recipe {0}, or --config FILE with what follows", recipe.name);
         println!("# source: {}", recipe.source);
         println!("# batch: {} a step; trade `batch` for `accumulate` to fit a GPU", optim.of_step(repeats));
-        println!("# expected: {}\n", recipe.result);
+        println!("# expected: {}", recipe.result);
+        for (name, teacher) in teachers(&recipe.config) {
+            println!("# {name} teacher: {}", public::note(teacher));
+        }
+        println!();
         print!("{}", toml::to_string(&recipe.config)?);
         return Ok(());
     }
@@ -27,8 +31,23 @@ pub(super) fn run(args: &RecipesArgs) -> Result<(), Failure> {
         let (command, optim, _) = stage(&recipe.config);
         let (name, batch, epochs) = (recipe.name, optim.total_batch(), optim.epochs);
         println!("{name:<31} {command:<14} batch {batch:>5}, {epochs:>4} epochs; {}", recipe.result);
+        let teachers = teachers(&recipe.config).map(|(name, teacher)| match public::of(&teacher.weights) {
+            Some(public) => format!("{name} teacher {}", public.name),
+            None => format!("{name} teacher by --{name}-teacher"),
+        });
+        let teachers: Vec<String> = teachers.collect();
+        if !teachers.is_empty() {
+            println!("{:<31} {}", "", teachers.join(", "));
+        }
     }
     Ok(())
+}
+
+/// The teachers of a recipe of distillation.
+fn teachers(config: &Config) -> impl Iterator<Item = (&'static str, &TeacherConfig)> {
+    let config = if let Config::Distill(config) = config { Some(config) } else { None };
+    let both = config.map(|c| [("image", &c.image_teacher), ("video", &c.video_teacher)]);
+    both.into_iter().flatten().filter_map(|(name, teacher)| Some((name, teacher.as_ref()?)))
 }
 
 /// The command that takes a recipe, its optimiser, and the clips that a video gives.

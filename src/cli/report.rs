@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::stop::Stop;
+use crate::progress::Pace;
 use crate::train::Reporter;
 use crate::train::log::StepRecord;
-
-/// Time from one line to the next where there is no bar.
-const LINES: Duration = Duration::from_secs(30);
 
 /// Prints a line. A pipe that nobody reads is told by its signal, and is no reason to panic.
 pub(super) fn say(text: &str) {
@@ -32,34 +30,6 @@ pub(super) struct TrainBar {
     what: &'static str,
     stop: Stop,
     pace: Pace,
-}
-
-/// When a line is due, and how long the rest takes at the pace so far.
-struct Pace {
-    first: usize,
-    total: usize,
-    begun: Instant,
-    told: Option<Instant>,
-}
-
-impl Pace {
-    fn new(first: usize, total: usize) -> Pace {
-        Pace { first, total, begun: Instant::now(), told: None }
-    }
-
-    /// Whether a line is due at this time: after the first step and the last, and every half minute.
-    fn due(&mut self, step: usize, now: Instant) -> bool {
-        let due = step == self.total || self.told.is_none_or(|told| now - told >= LINES);
-        if due {
-            self.told = Some(now);
-        }
-        due
-    }
-
-    fn left(&self, step: usize, now: Instant) -> Duration {
-        let done = step.saturating_sub(self.first).max(1) as f64;
-        (now - self.begun).mul_f64(self.total.saturating_sub(step) as f64 / done)
-    }
 }
 
 impl TrainBar {
@@ -125,26 +95,5 @@ impl Reporter for TrainBar {
 
     fn stop(&self) -> Option<i32> {
         self.stop.signal()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_come_every_half_minute_with_the_time_left() {
-        let mut pace = Pace::new(10, 30);
-        let at = |seconds| pace_begun(&pace) + Duration::from_secs(seconds);
-        let times = [1, 2, 30, 31, 60, 62].map(at);
-        let due: Vec<bool> = (11..).zip(times).map(|(step, now)| pace.due(step, now)).collect();
-        assert_eq!(due, [true, false, false, true, false, true]);
-        assert!(pace.due(30, times[5]), "the last step");
-        // 5 of 20 steps in half a minute.
-        assert_eq!(pace.left(15, times[2]), Duration::from_secs(90));
-    }
-
-    fn pace_begun(pace: &Pace) -> Instant {
-        pace.begun
     }
 }

@@ -1,7 +1,7 @@
 //! A distillation run's config.
 
 use super::{
-    Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit,
+    Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
 };
 use crate::op::loss::LossKind;
 
@@ -9,11 +9,14 @@ use crate::op::loss::LossKind;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherConfig {
-    /// Its weights: safetensors or PyTorch.
+    /// Its weights: a run, safetensors or PyTorch, or hf:owner/name.
     pub weights: PathBuf,
     /// What the file holds, `sha256:` and its digest, once a run has begun with it; empty: not yet looked at.
     #[serde(default)]
     pub digest: String,
+    /// Which of its weights.
+    #[serde(default)]
+    pub which: Which,
     /// Height and width of the frames it takes.
     pub size: usize,
     /// Height and width of its patches.

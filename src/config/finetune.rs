@@ -1,6 +1,8 @@
 //! A fine-tuning run's config.
 
-use super::{Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit};
+use super::{
+    Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
+};
 use crate::data::RandAugment;
 use crate::model::encoder::Family;
 
@@ -45,6 +47,9 @@ pub struct FinetuneConfig {
     /// What the file holds, `sha256:` and its digest, once a run has begun with it; empty: not yet looked at.
     #[serde(default)]
     pub init_digest: String,
+    /// Which of its weights.
+    #[serde(default)]
+    pub init_which: Which,
     /// Videos to validate on; empty: none.
     pub val: PathBuf,
     /// Classes.

@@ -18,6 +18,20 @@ pub use distill::{DistillConfig, TeacherConfig};
 pub use finetune::{EncoderKind, FinetuneConfig, Sampling};
 pub use pretrain::{Crop, PretrainConfig, PretrainKind};
 
+/// Which weights of a run, or of a file with several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Which {
+    /// Those of the newest checkpoint; of a file the plain ones.
+    #[default]
+    #[value(alias = "plain")]
+    Newest,
+    /// Their average over steps.
+    Ema,
+    /// Those that validated best, averaged or not.
+    Best,
+}
+
 /// Sizes by name: dim, depth, heads; `mlp_ratio` is 4 in all.
 const SIZES: [(&str, usize, usize, usize); 5] = [
     ("tiny", 128, 4, 4),

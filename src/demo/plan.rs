@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::config::{
     DataConfig, DistillConfig, EncoderKind, FinetuneConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind,
-    SaveConfig, TeacherConfig,
+    SaveConfig, TeacherConfig, Which,
 };
 use crate::data::synth::{Background, Level, SynthConfig};
 use crate::gpu::Gpu;
@@ -212,7 +212,15 @@ impl Configs {
         let teacher = |weights: Option<&Path>| {
             let weights = weights?.to_owned();
             let (size, patch, vit) = (self.sizes.size, recipe.data.patch, self.sizes.encoder);
-            Some(TeacherConfig { weights, digest: String::new(), size, patch, weight: 1.0, vit })
+            Some(TeacherConfig {
+                weights,
+                digest: String::new(),
+                which: Which::default(),
+                size,
+                patch,
+                weight: 1.0,
+                vit,
+            })
         };
         Ok(DistillConfig {
             data: self.data(&recipe.data),

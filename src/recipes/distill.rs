@@ -1,7 +1,10 @@
 //! Distillation: Kinetics-400, tube masks.
 
+use std::path::PathBuf;
+
+use super::public::{MAE_BASE, MAE_HUGE, MAE_LARGE, Public, VIDEOMAE_BASE, VIDEOMAE_LARGE};
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic, vit};
-use crate::config::{DistillConfig, MaskRule, OptimConfig, SaveConfig, TeacherConfig};
+use crate::config::{DistillConfig, MaskRule, OptimConfig, SaveConfig, TeacherConfig, Which};
 use crate::data::{LEAST_SCALE, MaskKind};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
@@ -51,12 +54,26 @@ pub(super) fn all() -> Vec<Recipe> {
     ]
 }
 
-fn teacher(vit: Vit) -> TeacherConfig {
-    TeacherConfig { weights: Default::default(), digest: String::new(), size: 224, patch: 16, weight: 1.0, vit }
+/// A teacher, and public weights of it where there are any.
+fn teacher(vit: Vit, public: Option<Public>) -> TeacherConfig {
+    let weights = public.map_or_else(PathBuf::new, |public| public.name.into());
+    let (digest, which) = (String::new(), Which::default());
+    TeacherConfig { weights, digest, which, size: 224, patch: 16, weight: 1.0, vit }
+}
+
+/// The public weights of an image and of a video teacher of a size.
+fn public(of: Vit) -> (Option<Public>, Option<Public>) {
+    match of {
+        BASE => (Some(MAE_BASE), Some(VIDEOMAE_BASE)),
+        LARGE => (Some(MAE_LARGE), Some(VIDEOMAE_LARGE)),
+        HUGE => (Some(MAE_HUGE), None),
+        _ => (None, None),
+    }
 }
 
 /// What the recipes share, with the values of base from base.
 fn mvd(student: Vit, from: Vit) -> DistillConfig {
+    let (image, video) = public(from);
     DistillConfig {
         loss: LossKind::SmoothL1,
         norm_feature: false,
@@ -69,8 +86,8 @@ fn mvd(student: Vit, from: Vit) -> DistillConfig {
         save: SAVE,
         student,
         decoder: Vit { depth: 2, ..student },
-        image_teacher: Some(teacher(from)),
-        video_teacher: Some(teacher(from)),
+        image_teacher: Some(teacher(from, image)),
+        video_teacher: Some(teacher(from, video)),
         changes: Vec::new(),
     }
 }
@@ -86,13 +103,13 @@ fn huge() -> DistillConfig {
         drop_path: 0.2,
         optim: OptimConfig { batch: 512, min_lr: 1e-5, epochs: 801, ..pretraining() },
         // MAE's huge model has patches of 14: at 196 pixels its grid is the student's.
-        image_teacher: Some(TeacherConfig { size: 196, patch: 14, ..teacher(HUGE) }),
+        image_teacher: Some(TeacherConfig { size: 196, patch: 14, ..teacher(HUGE, Some(MAE_HUGE)) }),
         ..mvd(HUGE, HUGE)
     }
 }
 
 fn tiny() -> DistillConfig {
-    let small = Some(TeacherConfig { size: 64, patch: 8, ..teacher(TINY) });
+    let small = Some(TeacherConfig { size: 64, patch: 8, ..teacher(TINY, None) });
     DistillConfig {
         data: synthetic(),
         mask: MaskRule { kind: MaskKind::Tube, ratio: 0.75 },

@@ -1,7 +1,7 @@
 //! Fine-tuning for action recognition.
 
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic};
-use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, SaveConfig};
+use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, SaveConfig, Which};
 use crate::data::RandAugment;
 use crate::model::Vit;
 
@@ -112,6 +112,7 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         model: EncoderKind::Mvd,
         init: Default::default(),
         init_digest: String::new(),
+        init_which: Which::default(),
         val: Default::default(),
         classes: 400,
         sampling: Sampling::Dense,

@@ -1,12 +1,13 @@
 //! The published recipes by name, and small ones for trials: complete configs, to be written out, edited, given back.
 //!
 //! Sources: the scripts of `ruiwang2021/mvd`, `facebookresearch/mae` and `MCG-NJU/VideoMAE`. Their batches are spread
-//! over 8 to 64 GPUs; here `batch` is the whole one, in videos, to be traded for `accumulate`. Data and weights are left
-//! empty.
+//! over 8 to 64 GPUs; here `batch` is the whole one, in videos, to be traded for `accumulate`. Data is left empty, and so are
+//! weights, but of teachers that have public ones.
 
 mod distill;
 mod finetune;
 mod pretrain;
+pub mod public;
 #[cfg(test)]
 mod published;
 

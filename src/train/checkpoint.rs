@@ -15,9 +15,10 @@ pub use super::checkpoint_error::Error;
 use super::disk::Disk;
 use super::feed::Feed;
 use super::lock::{self, HOLDER, LOCK};
+pub use crate::config::Which;
 use crate::data::Position;
 use crate::lock::Locked;
-use crate::weights::{self, LazyTensor, TensorSource, Tensors};
+use crate::weights::{self, Copies, LazyTensor, TensorSource, Tensors};
 
 const TEMPORARY: &str = ".tmp-";
 const ASIDE: &str = ".tmp-config.toml";
@@ -62,16 +63,29 @@ pub struct Checkpoint<T = LazyTensor> {
     pub ema: Option<Tensors<T>>,
 }
 
-/// Which weights of a run, or of a file with several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Which {
-    /// Those of the newest checkpoint; of a file the plain ones.
-    #[default]
-    Newest,
-    /// Their average over steps.
-    Ema,
-    /// Those that validated best, averaged or not.
-    Best,
+impl Which {
+    /// The file that is meant by a path, of a run the file of these weights, and which copy of the model in it.
+    ///
+    /// # Errors
+    /// The run has none of them; the best weights of what is no run.
+    pub fn of(self, path: &Path) -> Result<(PathBuf, Copies), Error> {
+        if path.join(CONFIG).is_file() {
+            return Ok((RunDir::read(path)?.0.weights(self)?, Copies::Plain));
+        }
+        let named = |file: &str| path.file_name().is_some_and(|name| name == file);
+        let copies = match self {
+            Which::Newest => Copies::Plain,
+            // Of a run: all that is in them is what is meant.
+            Which::Ema if named(EMA) => Copies::Plain,
+            Which::Best if named(BEST) => Copies::Plain,
+            Which::Ema => Copies::Averaged,
+            Which::Best => {
+                let reason = "expected a run directory for the best weights of a run".to_owned();
+                return Err(Error::Malformed { path: path.to_owned(), reason });
+            }
+        };
+        Ok((path.to_owned(), copies))
+    }
 }
 
 fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {

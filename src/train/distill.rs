@@ -77,7 +77,8 @@ impl Task for Distillation<'_> {
                 _ => (&self.config.video_teacher, Family::VideoMae, "encoder.", "--video-teacher-size"),
             };
             let Some(config) = config else { continue };
-            let opened = Opened::open(&config.weights, &Given { family: Some(family), ..Given::default() })?;
+            let (file, copies) = config.which.of(&config.weights)?;
+            let opened = Opened::open(&file, &Given { family: Some(family), copies, ..Given::default() })?;
             opened.expect_heads(&config.vit, flag)?;
             // A decoder or a head may be there and is not needed.
             let tensors = opened.adopt(&frozen.params.specs, prefix, &[])?;

@@ -63,8 +63,8 @@ struct Finetuning<'a> {
 
 /// The encoder of a student, or of any other model of the same shape and position table, for a classifier.
 fn load_encoder(config: &FinetuneConfig, step: &Step) -> Result<Tensors<LazyTensor>, Error> {
-    let given = Given { family: Some(config.model.family()), ..Given::default() };
-    let opened = Opened::open(&config.init, &given)?;
+    let (file, copies) = config.init_which.of(&config.init)?;
+    let opened = Opened::open(&file, &Given { family: Some(config.model.family()), copies, ..Given::default() })?;
     opened.expect_heads(&config.encoder, "--size")?;
     // A fine-tuned file's head is of other classes.
     let specs: Vec<Spec> = step.params.specs.iter().filter(|spec| !spec.name.starts_with("head.")).cloned().collect();

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::checkpoint::{Checkpoint, RunDir};
 use super::error::Error;
 use crate::config::{
-    Change, DataConfig, DistillConfig, FinetuneConfig, PretrainConfig, SaveConfig, TeacherConfig, from_toml,
+    Change, DataConfig, DistillConfig, FinetuneConfig, PretrainConfig, SaveConfig, TeacherConfig, Which, from_toml,
 };
 use crate::weights::{self, Pinned};
 
@@ -20,6 +20,8 @@ pub struct Source<'a> {
     pub path: &'a mut PathBuf,
     /// What is in it, once a run has begun with it.
     pub digest: &'a mut String,
+    /// Which of its weights.
+    pub which: Which,
     /// Whether they are read before the first step alone.
     pub once: bool,
 }
@@ -100,8 +102,8 @@ impl RunConfig for DistillConfig {
         let teachers = [("--image-teacher", &mut self.image_teacher), ("--video-teacher", &mut self.video_teacher)];
         let source = |(flag, teacher): (_, _)| {
             let teacher: &mut Option<TeacherConfig> = teacher;
-            let TeacherConfig { weights, digest, .. } = teacher.as_mut()?;
-            Some(Source { flag, path: weights, digest, once: false })
+            let TeacherConfig { weights, digest, which, .. } = teacher.as_mut()?;
+            Some(Source { flag, path: weights, digest, which: *which, once: false })
         };
         teachers.into_iter().filter_map(source).collect()
     }
@@ -125,7 +127,8 @@ impl RunConfig for FinetuneConfig {
     }
 
     fn sources(&mut self) -> Vec<Source<'_>> {
-        vec![Source { flag: "--init", path: &mut self.init, digest: &mut self.init_digest, once: true }]
+        let FinetuneConfig { init, init_digest, init_which, .. } = self;
+        vec![Source { flag: "--init", path: init, digest: init_digest, which: *init_which, once: true }]
     }
 }
 
@@ -135,11 +138,11 @@ fn settle<C: RunConfig>(config: &mut C, begun: bool) -> Result<(), Error> {
     for path in config.paths().into_iter().filter(|path| !path.as_os_str().is_empty()) {
         *path = std::path::absolute(&*path).map_err(|source| Error::Path { path: path.clone(), source })?;
     }
-    for Source { flag, path, digest, once } in config.sources() {
+    for Source { flag, path, digest, which, once } in config.sources() {
         if path.as_os_str().is_empty() || (once && begun) {
             continue;
         }
-        let Pinned { path: file, digest: found } = weights::pin(path)?;
+        let Pinned { path: file, digest: found } = weights::pin(&which.of(path)?.0)?;
         if !digest.is_empty() && *digest != found {
             return Err(Error::OtherWeights { flag, path: file, expected: digest.clone(), found });
         }

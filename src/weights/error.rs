@@ -127,6 +127,11 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// A file that is of another format, or lies.
+pub(super) fn malformed(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Malformed { path: path.to_path_buf(), reason: reason.into() }
+}
+
 /// Why the system refused to do something with a file.
 pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
     move |source| Error::Io { doing, path: path.to_path_buf(), source }

@@ -1,25 +1,15 @@
 //! Weight files of every kind, told by their content.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::io_error;
+use super::error::malformed;
 use super::lazy::Bytes;
-use super::{Error, LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
+use super::shards::{IN_FOLDER, shards};
+use super::{LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
 
-/// Names that a folder of Hugging Face's may have its weights under.
-pub(super) const IN_FOLDER: [&str; 4] =
-    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 /// In a checkpoint's folder.
 const OWN: &str = "weights.safetensors";
-/// Bytes of the largest index of shards.
-const MOST_INDEX: u64 = 16 << 20;
-
-fn malformed(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Malformed { path: path.to_path_buf(), reason: reason.into() }
-}
 
 /// Where tensors were read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +100,8 @@ fn everything(path: &Path) -> Result<(Tensors<LazyTensor>, Origin)> {
 /// # Errors
 /// A folder without weights, a repository that cannot be read.
 pub(super) fn local(path: &Path) -> Result<PathBuf> {
-    if let Some(cached) = hub::local(path)? {
-        return Ok(cached);
+    if let Some(found) = hub::local(path)? {
+        return Ok(found.path);
     }
     if !path.is_dir() {
         return Ok(path.to_path_buf());
@@ -165,29 +155,6 @@ fn parse(bytes: &Arc<Bytes>, passed: &mut Vec<String>) -> Result<(Tensors<LazyTe
         return Ok((pth::load(bytes, passed)?, "PyTorch checkpoint"));
     }
     Ok((safetensors::read(bytes, passed)?, "safetensors"))
-}
-
-/// The tensors and the files of an index of shards, `{"weight_map": {tensor: file}}`, all files beside it.
-pub(super) fn shards(path: &Path) -> Result<(Vec<String>, BTreeSet<String>)> {
-    let about = File::open(path).and_then(|f| f.metadata()).map_err(io_error("open", path))?;
-    if about.len() > MOST_INDEX {
-        return Err(malformed(path, format!("an index of {} bytes", about.len())));
-    }
-    let text = std::fs::read_to_string(path).map_err(io_error("read", path))?;
-    let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| malformed(path, e.to_string()))?;
-    let files =
-        index["weight_map"].as_object().ok_or_else(|| malformed(path, "no weight_map: not an index of shards"))?;
-    let names: BTreeSet<&str> = files.values().filter_map(|f| f.as_str()).collect();
-    for name in &names {
-        let mut parts = Path::new(name).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(malformed(path, format!("expected shards beside it, got {name}")));
-        }
-        if Path::new(name).extension().is_some_and(|e| e == "json") {
-            return Err(malformed(path, format!("expected a shard of tensors, got {name}")));
-        }
-    }
-    Ok((files.keys().cloned().collect(), names.into_iter().map(str::to_owned).collect()))
 }
 
 fn sharded(path: &Path, origin: &mut Origin) -> Result<Tensors<LazyTensor>> {

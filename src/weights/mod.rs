@@ -20,6 +20,7 @@ pub mod position;
 mod pth;
 mod pth_write;
 mod safetensors;
+mod shards;
 pub mod stored;
 mod wrap;
 

@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Result;
 use super::error::io_error;
-use super::file::{local, shards};
+use super::file::local;
+use super::shards::shards;
+use super::{Result, hub};
 use crate::digest::Digest;
 
 /// A weight file that is known again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned {
-    /// The file, absolute: of a run, its newest checkpoint's; of a repository, the one in the cache.
+    /// The file, absolute: of a run, its newest checkpoint's; of a repository its name with the commit and the file, which stands
+    /// for the same bytes in any cache.
     pub path: PathBuf,
     /// `sha256:` and the digest of its bytes; of an index of shards, of its own and those of the shards after it.
     pub digest: String,
@@ -23,8 +25,14 @@ pub struct Pinned {
 /// # Errors
 /// A folder without weights, a repository or file that cannot be read.
 pub fn pin(path: &Path) -> Result<Pinned> {
-    let path = local(path)?;
-    let path = std::path::absolute(&path).map_err(io_error("find", &path))?;
+    let (path, name) = match hub::local(path)? {
+        Some(found) => (found.path, found.name),
+        None => {
+            let path = local(path)?;
+            let path = std::path::absolute(&path).map_err(io_error("find", &path))?;
+            (path.clone(), path)
+        }
+    };
     let mut files = vec![path.clone()];
     if path.extension().is_some_and(|e| e == "json") {
         files.extend(shards(&path)?.1.into_iter().map(|name| path.with_file_name(name)));
@@ -34,7 +42,7 @@ pub fn pin(path: &Path) -> Result<Pinned> {
         let mut open = File::open(&file).map_err(io_error("open", &file))?;
         io::copy(&mut open, &mut hash).map_err(io_error("read", &file))?;
     }
-    Ok(Pinned { path, digest: hash.text() })
+    Ok(Pinned { path: name, digest: hash.text() })
 }
 
 #[cfg(test)]

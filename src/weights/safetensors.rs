@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use safetensors::tensor::{SafeTensorError, SafeTensors};
 
-use super::error::io_error;
+use super::error::{io_error, malformed};
 use super::lazy::{Bytes, Content, Stretch, Values};
 use super::numbers::to_f32;
 use super::{Error, LazyTensor, Result, TensorSource, Tensors};
@@ -71,10 +71,6 @@ fn with_header<T>(bytes: &Bytes, look: impl FnOnce(&[u8], &SafeTensors<'_>) -> R
 
 fn parse<'a>(path: &Path, map: &'a [u8]) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(map).map_err(|e| malformed(path, reason(&e, map)))
-}
-
-fn malformed(path: &Path, reason: impl Into<String>) -> Error {
-    Error::Malformed { path: path.to_path_buf(), reason: reason.into() }
 }
 
 /// Says what is wrong with sizes, where the crate's own message only says that something is.

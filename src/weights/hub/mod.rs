@@ -1,15 +1,22 @@
 //! Hugging Face repositories by name, through the Hub's own cache: `hf:owner/name`, with `@revision` or `/file` after it.
 
+mod cache;
+mod net;
+mod transfer;
+
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use cache::{Folder, yes};
+use net::Net;
+use transfer::{Wanted, download};
 
-use super::file::{IN_FOLDER, shards};
+use super::shards::{IN_FOLDER, shards};
 use super::{Error, Result};
 
-/// The Hub itself, where `HF_ENDPOINT` names no other.
-const HUB: &str = "https://huggingface.co";
+/// What stands before a repository's name.
+const SCHEME: &str = "hf:";
+/// Variables by which `huggingface_hub` and `transformers` are kept from the network.
+const OFFLINE: [&str; 2] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
 /// Endings of weight files under other names than the usual ones.
 const ENDINGS: [&str; 4] = [".safetensors", ".pth", ".pt", ".bin"];
 
@@ -29,7 +36,7 @@ fn plain(part: &str) -> bool {
 
 /// What follows `hf:` in a path; none for a path of this machine.
 fn after_scheme(path: &Path) -> Option<&str> {
-    path.to_str()?.strip_prefix("hf:")
+    path.to_str()?.strip_prefix(SCHEME)
 }
 
 impl Name {
@@ -50,92 +57,121 @@ impl Name {
         Ok(Name { repository: format!("{owner}/{name}"), revision: revision.to_owned(), file })
     }
 
-    fn repo(&self) -> Repo {
-        Repo::with_revision(self.repository.clone(), RepoType::Model, self.revision.clone())
+    /// An error about it, or about a file of it.
+    fn wrong(&self, file: Option<&str>, reason: String) -> Error {
+        Error::Repository { repository: self.repository.clone(), file: file.map(str::to_owned), reason }
     }
 }
 
-/// Where repositories are read from and kept, and as whom.
-struct Hub {
-    endpoint: String,
-    cache: Cache,
-    api: Api,
+/// A weight file of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where it lies in the cache.
+    pub path: PathBuf,
+    /// A name that stands for the same bytes from now on, with the commit and the file in it.
+    pub name: PathBuf,
 }
 
-/// The weight file of a repository, in the cache; none if the path names no repository.
+/// The weight file of a repository, in the cache, after a download if need be; none if the path names no repository.
 ///
 /// # Errors
-/// A name of another form, a repository or file that there is not or that is closed, no network, a download cut off.
-pub(super) fn local(path: &Path) -> Result<Option<PathBuf>> {
+/// A name of another form, a repository or file that there is not or that is closed, no network, a download that broke.
+pub(super) fn local(path: &Path) -> Result<Option<Found>> {
     let Some(text) = after_scheme(path) else { return Ok(None) };
     let name = Name::parse(text)?;
-    Hub::from_env(&name)?.weights(&name).map(Some)
+    let root = cache::root()
+        .ok_or_else(|| name.wrong(None, "this user has no folder for a cache; set HF_HOME to one".to_owned()))?;
+    let folder = Folder::of(&root, &name.repository);
+    if let Some(found) = cached(&name, &folder) {
+        return Ok(Some(found));
+    }
+    if let Some(key) = OFFLINE.into_iter().find(|key| yes(key)) {
+        let cache = folder.path().display();
+        return Err(name.wrong(
+            name.file.as_deref(),
+            format!("no weights of revision {} are in {cache}, and {key} forbids to download them; unset it, or copy them there", name.revision),
+        ));
+    }
+    Download { name: &name, folder: &folder, net: Net::from_env() }.weights().map(Some)
 }
 
-impl Hub {
-    /// As `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` (else the cache's token) say.
-    fn from_env(name: &Name) -> Result<Hub> {
-        let given = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
-        let endpoint = given("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned();
-        let cache = given("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()));
-        let token = given("HF_TOKEN").or_else(|| cache.token());
-        let builder = ApiBuilder::from_cache(cache.clone()).with_endpoint(endpoint.clone()).with_token(token);
-        let api = builder.build().map_err(|e| failed(name, None, &endpoint, &e))?;
-        Ok(Hub { endpoint, cache, api })
+impl Found {
+    fn new(name: &Name, folder: &Folder, commit: &str, file: &str) -> Found {
+        let path = folder.snapshot(commit).join(file);
+        Found { path, name: format!("{SCHEME}{}@{commit}/{file}", name.repository).into() }
     }
+}
 
+/// What the cache has already.
+fn cached(name: &Name, folder: &Folder) -> Option<Found> {
+    let commit = folder.commit(&name.revision)?;
+    let there = |file: &&str| folder.snapshot(&commit).join(file).exists();
+    let file = match &name.file {
+        Some(file) => Some(file.as_str()).filter(there),
+        None => IN_FOLDER.into_iter().find(there),
+    };
+    Some(Found::new(name, folder, &commit, file?)).filter(|found| complete(&found.path))
+}
+
+/// A repository that is downloaded.
+struct Download<'a> {
+    name: &'a Name,
+    folder: &'a Folder,
+    net: Net,
+}
+
+impl Download<'_> {
     /// The repository's weight file and what belongs to it: its shards, its `config.json`.
-    fn weights(&self, name: &Name) -> Result<PathBuf> {
-        let cached = self.cache.repo(name.repo());
-        let usual = || IN_FOLDER.iter().find_map(|file| cached.get(file));
-        let found = match &name.file {
-            Some(file) => cached.get(file),
-            None => usual(),
-        };
-        if let Some(path) = found.filter(|path| complete(path)) {
-            return Ok(path);
+    fn weights(&self) -> Result<Found> {
+        let name = self.name;
+        let info = self.net.info(&name.repository, &name.revision);
+        let info = info.map_err(|refusal| name.wrong(None, refusal.reason()))?;
+        // It becomes the name of a folder in the cache.
+        let commit = info["sha"].as_str().unwrap_or("none");
+        if !plain(commit) {
+            return Err(name.wrong(None, format!("{} sent an unusable commit, {commit:?}", self.net.endpoint)));
         }
-        let repo = self.api.repo(name.repo());
-        let info = repo.info().map_err(|e| failed(name, None, &self.endpoint, &e))?;
-        let files: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
+        let files = info["siblings"].as_array().into_iter().flatten();
+        let files: Vec<String> = files.filter_map(|file| file["rfilename"].as_str().map(str::to_owned)).collect();
         let chosen = choose(name, &files)?;
         let folder = chosen.rsplit_once('/').map_or("", |(folder, _)| folder);
         let beside = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
         let config = beside("config.json");
         if files.contains(&config) {
-            self.fetch(&repo, name, &config)?;
+            self.fetch(commit, &config)?;
         }
-        let path = self.fetch(&repo, name, &chosen)?;
+        self.fetch(commit, &chosen)?;
+        let found = Found::new(name, self.folder, commit, &chosen);
         if chosen.ends_with(".json") {
-            for shard in shards(&path)?.1 {
-                self.fetch(&repo, name, &beside(&shard))?;
+            for shard in shards(&found.path)?.1 {
+                self.fetch(commit, &beside(&shard))?;
             }
         }
-        Ok(path)
+        // Last: until then the revision may stand for what the cache has whole.
+        self.folder.note(&name.revision, commit)?;
+        Ok(found)
     }
 
-    /// One file, from the cache or downloaded with a bar on a terminal; a download that was cut off goes on.
-    fn fetch(&self, repo: &ApiRepo, name: &Name, file: &str) -> Result<PathBuf> {
-        let failed = |e: &ApiError| failed(name, Some(file), &self.endpoint, e);
-        if let Some(path) = self.cache.repo(name.repo()).get(file) {
-            return Ok(path);
+    /// Brings one file of a commit into the cache, if it is not there.
+    fn fetch(&self, commit: &str, file: &str) -> Result<()> {
+        if self.folder.snapshot(commit).join(file).exists() {
+            return Ok(());
         }
-        let about = self.api.metadata(&repo.url(file)).map_err(|e| failed(&e))?;
-        // Both become names of files in the cache.
-        for (header, value) in [("ETag", about.etag()), ("X-Repo-Commit", about.commit_hash())] {
-            if !plain(value) {
-                return Err(wrong(name, file, format!("{} sent an unusable {header}, {value:?}", self.endpoint)));
-            }
+        let wrong = |reason| self.name.wrong(Some(file), reason);
+        let about = self.net.about(&self.name.repository, commit, file).map_err(|refusal| wrong(refusal.reason()))?;
+        // It becomes a file's name in the cache.
+        if !plain(&about.etag) {
+            return Err(wrong(format!("{} sent an unusable ETag, {:?}", self.net.endpoint, about.etag)));
         }
-        let path = repo.download(file).map_err(|e| failed(&e))?;
-        let got = std::fs::metadata(&path).map_or(0, |m| m.len());
-        if got != about.size() as u64 {
-            // Neither kept as if it were whole, nor gone on with.
-            let _ = std::fs::remove_file(self.cache.repo(name.repo()).blob_path(about.etag()));
-            let _ = std::fs::remove_file(&path);
-            return Err(wrong(name, file, format!("the download was cut off: {got} of {} bytes came", about.size())));
+        let blob = self.folder.blob(&about.etag);
+        self.folder.made(&blob)?;
+        let _lock = self.folder.lock(&about.etag)?;
+        if !blob.exists() {
+            let url = self.net.url(&self.name.repository, commit, file);
+            let name = format!("{SCHEME}{}/{file}", self.name.repository);
+            download(&self.net, &Wanted { name: &name, url: &url, revision: commit, about: &about }, &blob, wrong)?;
         }
-        Ok(path)
+        self.folder.link(&about.etag, commit, file).map(drop)
     }
 }
 
@@ -155,7 +191,7 @@ fn choose(name: &Name, files: &[String]) -> Result<String> {
     if let Some(file) = &name.file {
         return match files.contains(file) && file.split('/').all(plain) {
             true => Ok(file.clone()),
-            false => Err(wrong(name, file, format!("no such file; its weight files: {}", listed(&weights)))),
+            false => Err(name.wrong(Some(file), format!("no such file; its weight files: {}", listed(&weights)))),
         };
     }
     if let Some(file) = IN_FOLDER.iter().find(|file| files.iter().any(|f| f == *file)) {
@@ -170,35 +206,9 @@ fn choose(name: &Name, files: &[String]) -> Result<String> {
                 listed(several),
                 name.repository
             );
-            Err(Error::Repository { repository: name.repository.clone(), file: None, reason })
+            Err(name.wrong(None, reason))
         }
     }
-}
-
-fn wrong(name: &Name, file: &str, reason: String) -> Error {
-    Error::Repository { repository: name.repository.clone(), file: Some(file.to_owned()), reason }
-}
-
-fn failed(name: &Name, file: Option<&str>, endpoint: &str, error: &ApiError) -> Error {
-    let what = if file.is_some() { "file" } else { "repository" };
-    let revision = &name.revision;
-    let reason = match error {
-        ApiError::RequestError(inner) => match inner.as_ref() {
-            ureq::Error::StatusCode(404) => format!("{endpoint} has no such {what} at revision {revision} (404)"),
-            ureq::Error::StatusCode(code @ (401 | 403)) => format!(
-                "{endpoint} refuses it ({code}): there is no such {what}, or it is private or gated; \
-                 set HF_TOKEN to a token that may read it"
-            ),
-            ureq::Error::StatusCode(code) => format!("{endpoint} answered {code}"),
-            other => format!("cannot reach {endpoint}: {other}"),
-        },
-        ApiError::IoError(error) => format!("the download was cut off: {error}; the same command goes on with it"),
-        ApiError::InvalidResume => {
-            "what an earlier download left in the cache is longer than the file; remove it".into()
-        }
-        other => other.to_string(),
-    };
-    Error::Repository { repository: name.repository.clone(), file: file.map(str::to_owned), reason }
 }
 
 #[cfg(test)]
