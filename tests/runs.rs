@@ -300,7 +300,9 @@ fn the_whole_pipeline_runs() {
     );
     assert!(text.contains("16 videos, 2 x 3 views: top-1"), "{text}");
     let table = std::fs::read_to_string(&confusion).unwrap();
-    let counts: Vec<Vec<usize>> = table.lines().map(|l| l.split(',').map(|n| n.parse().unwrap()).collect()).collect();
+    assert_eq!(table.lines().next(), Some("label,0,1,2,3,4,5,6,7,8,9"));
+    let numbers = |line: &str| line.split(',').skip(1).map(|n| n.parse().unwrap()).collect();
+    let counts: Vec<Vec<usize>> = table.lines().skip(1).map(numbers).collect();
     assert_eq!((counts.len(), counts.iter().flatten().sum::<usize>()), (10, 16));
     let text =
         succeed(mvd().arg("predict").arg(path("classes")).arg(path("set/clips/000003.mp4")).args(["--top", "3"]));

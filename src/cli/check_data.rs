@@ -105,7 +105,10 @@ pub(super) fn run(args: &CheckDataArgs) -> Result<(), Failure> {
     let good: Vec<&Found> = found.iter().filter_map(|f| f.as_ref().ok()).collect();
     print(&good);
     if !set.classes.is_empty() {
-        println!("{} classes: {}", set.classes.len(), set.classes.join(", "));
+        let named = set.classes.iter().enumerate().filter(|(_, name)| !name.is_empty());
+        let shown = named.map(|(label, name)| if set.numbered { format!("{label} {name}") } else { name.clone() });
+        let shown: Vec<String> = shown.collect();
+        println!("{} classes: {}", shown.len(), shown.join(", "));
     }
     let unlabelled = set.items.iter().filter(|item| item.label.is_none()).count();
     if unlabelled > 0 {

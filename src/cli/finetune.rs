@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::{DataArgs, Given, OptimArgs, RunArgs, set, threads};
+use super::model::named;
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, Which, size};
-use crate::data::RandAugment;
+use crate::data::{RandAugment, read_names};
 use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::model::encoder::Family;
@@ -40,9 +41,15 @@ pub(super) struct FinetuneArgs {
     /// Labelled videos to validate on after each pass.
     #[arg(long)]
     val: Option<PathBuf>,
-    /// Classes.
+    /// Classes [default: as many as the training set's labels have names, else the recipe's].
     #[arg(long)]
     classes: Option<usize>,
+    /// Names of the classes, one a line in the order of their indices [default: the training set's].
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+    /// Start from the head of --init too, a classifier of the same classes: its names and their order stay.
+    #[arg(long, requires = "init")]
+    keep_head: bool,
     /// Encoder: tiny, small, base, large, huge, or dim,depth,heads [default: what --init is].
     #[arg(long, value_parser = size)]
     size: Option<Vit>,
@@ -145,6 +152,42 @@ impl FinetuneArgs {
         Ok(())
     }
 
+    /// Settles how many classes there are and what they are called: by --keep-head as the classifier, by --names, else as the
+    /// training set.
+    fn name_classes(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
+        let mut stated = self.classes.is_some() || self.run.config.is_some();
+        if self.keep_head {
+            let opened =
+                Opened::open(&config.init, &Facts { family: Some(config.model.family()), ..Facts::default() })?;
+            let (file, classes) = (config.init.display(), config.classes);
+            let own =
+                opened.about.classes.ok_or_else(|| format!("--keep-head: {file} is no classifier, it has no head"))?;
+            if stated && own != classes {
+                return Err(
+                    format!("--classes {classes}: the head of {file}, which --keep-head keeps, has {own}").into()
+                );
+            }
+            (config.keep_head, config.classes) = (true, own);
+            config.names = match &self.names {
+                Some(path) => named(path, own)?,
+                None => opened.names.map(|known| known.value).unwrap_or_default(),
+            };
+            return Ok(());
+        }
+        if let Some(path) = &self.names {
+            if !stated {
+                config.classes = read_names(path)?.len();
+                stated = true;
+            }
+            config.names = named(path, config.classes)?;
+        }
+        let path = &config.data.path;
+        if !path.as_os_str().is_empty() && path.exists() {
+            config.take_names(stated)?.iter().for_each(|note| say(note));
+        }
+        Ok(())
+    }
+
     fn fitted(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
         let base = config.clone();
         self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
@@ -152,7 +195,7 @@ impl FinetuneArgs {
 }
 
 impl Flags<FinetuneConfig> for FinetuneArgs {
-    const CHANGEABLE: &[&str] = &["val"];
+    const CHANGEABLE: &[&str] = &["val", "names"];
 
     fn run(&self) -> &RunArgs {
         &self.run
@@ -202,6 +245,7 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
         set(&mut config.head_dropout, &self.head_dropout);
         set(&mut config.ema, &self.ema);
         self.adapt(&mut config)?;
+        self.name_classes(&mut config)?;
         self.fitted(&mut config)?;
         Ok(config)
     }
@@ -220,6 +264,16 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
         self.optim.apply(&mut config.optim, true);
         self.run.apply(&mut config.save);
         set(&mut config.val, &self.val);
+        // Runs of versions that kept no names: those of their set, which is the same, or given ones.
+        if let Some(path) = &self.names {
+            let names = named(path, config.classes)?;
+            if ![&names, &Vec::new()].contains(&&config.names) {
+                return Err(format!("--names {}: the run's classes have other names already", path.display()).into());
+            }
+            config.names = names;
+        } else if self.data.data.is_none() && config.data.path.exists() {
+            config.take_names(true)?;
+        }
         self.fitted(config)?;
         Ok(config.validate()?)
     }

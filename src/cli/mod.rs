@@ -12,6 +12,7 @@ mod distill;
 #[cfg(test)]
 mod docs_tests;
 mod eval;
+mod eval_report;
 mod finetune;
 mod init;
 mod inspect;
@@ -205,6 +206,9 @@ pub fn main() -> ExitCode {
 
 /// The signal that ended a run, if one did.
 fn signal(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    if let Some(stop::Stopped { signal, .. }) = error.downcast_ref() {
+        return Some(*signal);
+    }
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(RunError::Stopped { signal, .. }), _) | (_, Some(DemoError::Stopped { signal })) => Some(*signal),
         _ => None,

@@ -1,13 +1,14 @@
 //! The model that a command takes: a run, a weight file, a folder of Hugging Face's, or `hf:owner/name`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::Failure;
 use crate::config::EncoderKind;
+use crate::data::read_names;
 use crate::eval::Views;
-use crate::model::opened::{Given, Opened};
+use crate::model::opened::{Given, Known, Opened};
 use crate::train::checkpoint::Which;
 
 /// Facts of a model that flags give, over what its files say.
@@ -38,6 +39,35 @@ impl ModelArgs {
         let (file, copies) = which.of(path)?;
         Ok(Opened::open(&file, &Given { family, heads, frames, stride, size, copies })?)
     }
+}
+
+/// Names of a classifier's classes.
+#[derive(Args, Clone)]
+pub(super) struct NamesArgs {
+    /// Names of the model's classes, one a line in the order of their indices [default: the run's, config.json's].
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+}
+
+impl NamesArgs {
+    /// Gives a classifier the names of the file, if there is one.
+    pub fn apply(&self, opened: &mut Opened) -> Result<(), Failure> {
+        let Some(path) = &self.names else { return Ok(()) };
+        let classes = opened.about.classes.unwrap_or(0);
+        let names = named(path, classes)?;
+        opened.names = Some(Known { value: names, from: format!("--names {}", path.display()) });
+        Ok(())
+    }
+}
+
+/// The names of a file, which must be as many as there are classes.
+pub(super) fn named(path: &Path, classes: usize) -> Result<Vec<String>, Failure> {
+    let names = read_names(path)?;
+    if names.len() != classes {
+        let (path, got) = (path.display(), names.len());
+        return Err(format!("--names {path}: expected {classes} lines, one for each class, got {got}").into());
+    }
+    Ok(names)
 }
 
 /// The views of a test of a model, by its run's sampling.

@@ -1,14 +1,15 @@
 //! `mvd features` and `mvd probe`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::args::threads;
 use super::model::{ModelArgs, views};
-use super::{AdapterArgs, Failure, report};
-use crate::data::{Dataset, Item};
+use super::report::{self, say};
+use super::{AdapterArgs, Failure};
+use crate::data::{Dataset, Item, KnownClasses};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::train::checkpoint::Which;
@@ -39,7 +40,8 @@ struct EncoderArgs {
 
 #[derive(Args)]
 pub(super) struct FeaturesArgs {
-    /// File to write: `features` (videos, C), the mean over tokens of the last block, and `labels` (videos), -1 for none.
+    /// File to write: `features` (videos, C), the mean over tokens of the last block, and `labels` (videos), -1 for none;
+    /// in its metadata the videos' paths and, where labels have names, the names of classes.
     out: PathBuf,
     /// A list, a folder or one video.
     #[arg(long)]
@@ -109,7 +111,10 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
     tensors.insert("features", HostTensor { shape: vec![kept.len(), width], data });
     tensors.insert("labels", HostTensor { shape: vec![kept.len()], data: labels });
     let paths: Vec<String> = kept.iter().map(|(item, _)| item.path.display().to_string()).collect();
-    let metadata = BTreeMap::from([("paths".to_owned(), serde_json::to_string(&paths)?)]);
+    let mut metadata = BTreeMap::from([("paths".to_owned(), serde_json::to_string(&paths)?)]);
+    if !set.classes.is_empty() {
+        metadata.insert("classes".to_owned(), serde_json::to_string(&set.classes)?);
+    }
     weights::save(&args.out, &tensors, &metadata)?;
     println!("wrote features ({} x {width}) of {} videos to {}", kept.len(), set.items.len(), args.out.display());
     Ok(())
@@ -117,16 +122,23 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
 
 pub(super) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
     let mut encoder = Encoder::open(&args.encoder)?;
-    let mut labelled = |path: &PathBuf, what: &str| -> Result<Features, Failure> {
-        let set = Dataset::open(path, None)?.with_index(args.encoder.index.as_deref())?;
-        // Numbers of classes are not known beforehand, names are.
-        set.expect_labels(if set.classes.is_empty() { 1 << 20 } else { set.classes.len() })?;
-        let rows = encoder.features(&set, what)?;
+    let open = |path: &Path| -> Result<Dataset, Failure> {
+        Ok(Dataset::open(path, None)?.with_index(args.encoder.index.as_deref())?)
+    };
+    let (train, mut test) = (open(&args.train)?, open(&args.test)?);
+    // Numbers of classes are not known beforehand, names are.
+    let classes = if train.classes.is_empty() { 1 << 20 } else { train.classes.len() };
+    train.expect_labels(classes)?;
+    let owner = args.train.display().to_string();
+    let known = KnownClasses { classes, names: &train.classes, owner: &owner };
+    test.match_classes(&args.test, &known)?.iter().for_each(|note| say(note));
+    let mut labelled = |set: &Dataset, what: &str| -> Result<Features, Failure> {
+        let rows = encoder.features(set, what)?;
         let read = set.items.iter().zip(rows).filter_map(|(item, row)| Some((row?, item.label? as usize)));
         let (rows, labels) = read.unzip();
         Ok(Features { rows, labels })
     };
-    let (train, test) = (labelled(&args.train, "train")?, labelled(&args.test, "test")?);
+    let (train, test) = (labelled(&train, "train")?, labelled(&test, "test")?);
     if train.rows.is_empty() || test.rows.is_empty() {
         return Err("--train, --test: none of the videos could be read".into());
     }

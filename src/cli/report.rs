@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use super::stop::Stop;
+use crate::eval::Score;
 use crate::progress::Pace;
 use crate::train::Reporter;
 use crate::train::log::StepRecord;
@@ -47,6 +48,48 @@ impl TrainBar {
         } else {
             self.bar.println(text);
         }
+    }
+}
+
+/// A test's bar with what has come out so far.
+pub(super) struct TestBar {
+    bar: ProgressBar,
+    pace: Pace,
+    /// Lines go to standard error, as standard output is for the result alone.
+    quiet: bool,
+}
+
+impl TestBar {
+    /// Of `total` clips.
+    pub fn new(total: usize, quiet: bool) -> TestBar {
+        TestBar { bar: bar(total, "clips"), pace: Pace::new(0, total), quiet }
+    }
+
+    /// Prints a line beside the bar.
+    pub fn line(&self, text: &str) {
+        if !self.bar.is_hidden() {
+            self.bar.println(text);
+        } else if self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        } else {
+            say(text);
+        }
+    }
+
+    /// After a batch: clips of this session that are done, and the score of all videos so far.
+    pub fn scored(&mut self, clips: usize, score: &Score) {
+        let text = format!("top-1 {:.2} % of {} videos", score.top1(), score.count);
+        let now = Instant::now();
+        if self.bar.is_hidden() && self.pace.due(clips, now) {
+            let left = HumanDuration(self.pace.left(clips, now));
+            self.line(&format!("clip {clips} of {}: {text}, {left} left", self.pace.total));
+        }
+        self.bar.set_message(text);
+        self.bar.set_position(clips as u64);
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -10,17 +10,33 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::Failure;
+use crate::train::signal_name;
 
 /// What a shell adds to a signal's number for the exit status of a program that it ended.
 pub(super) const BY_SIGNAL: i32 = 128;
+
+/// The end of a command by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by {} {what}", signal_name(*signal))]
+pub(super) struct Stopped {
+    /// The signal.
+    pub signal: i32,
+    /// After how much, and how to go on.
+    pub what: String,
+}
 
 /// Whether to stop.
 #[derive(Clone, Default)]
 pub(super) struct Stop(Arc<AtomicUsize>);
 
 impl Stop {
-    /// Listens from now on.
+    /// Listens from now on, in a command that trains.
     pub fn listen() -> Result<Stop, Failure> {
+        Stop::listen_in("ends after the step at hand, with a checkpoint; once more ends it at once")
+    }
+
+    /// Listens from now on; `said` is printed once a signal has come.
+    pub fn listen_in(said: &'static str) -> Result<Stop, Failure> {
         let (stop, again) = (Stop::default(), Arc::new(AtomicBool::new(false)));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal only arms the one that ends at once.
@@ -36,8 +52,7 @@ impl Stop {
             while heard.signal().is_none() {
                 std::thread::sleep(Duration::from_millis(100));
             }
-            let text = "ends after the step at hand, with a checkpoint; once more ends it at once";
-            let _ = writeln!(std::io::stderr(), "mvd: {text}");
+            let _ = writeln!(std::io::stderr(), "mvd: {said}");
         });
         Ok(stop)
     }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::model::ModelArgs;
+use super::model::{ModelArgs, NamesArgs};
 use crate::model::Vit;
 use crate::model::classifier::Pooling;
 use crate::model::encoder::Family;
@@ -46,6 +46,8 @@ pub(super) struct ConvertArgs {
     #[arg(long)]
     decoder_heads: Option<usize>,
     #[command(flatten)]
+    names: NamesArgs,
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -76,7 +78,8 @@ fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
 }
 
 pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {
-    let opened = args.model.open(&args.input, args.weights)?;
+    let mut opened = args.model.open(&args.input, args.weights)?;
+    args.names.apply(&mut opened)?;
     fits(&opened, args.to)?;
     let size = opened.size.value;
     opened.grid()?;
@@ -235,8 +238,9 @@ fn config(args: &ConvertArgs, opened: &Opened) -> Result<Value, Failure> {
     if about.kind != Kind::Mae {
         extend(&mut config, &json!({ "num_frames": opened.frames.value, "tubelet_size": about.tubelet }));
         let classes = about.classes.unwrap_or(2);
-        if config["id2label"].as_object().map(serde_json::Map::len) != Some(classes) {
-            let label = |i: usize| format!("LABEL_{i}");
+        if opened.names.is_some() || config["id2label"].as_object().map(serde_json::Map::len) != Some(classes) {
+            let name = |i: usize| opened.names.as_ref().and_then(|known| known.value.get(i)).filter(|n| !n.is_empty());
+            let label = |i: usize| name(i).cloned().unwrap_or_else(|| format!("LABEL_{i}"));
             let names: serde_json::Map<_, _> = (0..classes).map(|i| (i.to_string(), json!(label(i)))).collect();
             let numbers: serde_json::Map<_, _> = (0..classes).map(|i| (label(i), json!(i))).collect();
             extend(&mut config, &json!({ "id2label": names, "label2id": numbers }));

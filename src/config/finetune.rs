@@ -3,7 +3,7 @@
 use super::{
     Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
 };
-use crate::data::RandAugment;
+use crate::data::{self, KnownClasses, RandAugment};
 use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
@@ -54,6 +54,12 @@ pub struct FinetuneConfig {
     pub val: PathBuf,
     /// Classes.
     pub classes: usize,
+    /// Names of the classes by index; empty: they have none. An empty name is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Start from the head of `init` too, which is a classifier of the same classes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_head: bool,
     /// Which frames make a clip.
     pub sampling: Sampling,
     /// Clips drawn from a video each time it is decoded, of the same frames, each augmented anew. Batches and learning
@@ -105,6 +111,34 @@ pub struct FinetuneConfig {
 }
 
 impl FinetuneConfig {
+    /// The classes that the labels of the run's sets are matched with.
+    pub fn known_classes(&self) -> KnownClasses<'_> {
+        KnownClasses { classes: self.classes, names: &self.names, owner: "the run" }
+    }
+
+    /// Takes the names of the classes from the training set, where it has names and the config has none. Unless the number of
+    /// classes is `stated`, it is that of a set whose labels are names.
+    ///
+    /// # Errors
+    /// A set that cannot be read, or has names of another number of classes.
+    pub fn take_names(&mut self, stated: bool) -> data::Result<Option<String>> {
+        let set = self.data.open(&self.data.path)?;
+        if !self.names.is_empty() || set.classes.is_empty() {
+            return Ok(None);
+        }
+        let (path, mut names, classes) = (&self.data.path, set.classes, self.classes);
+        let count = names.len();
+        if set.numbered && count <= classes {
+            names.resize(classes, String::new());
+        }
+        let note = (names.len() != classes).then(|| format!("classes: {count}, as {} has", path.display()));
+        if note.is_some() && (stated || set.numbered) {
+            return Err(data::Error::Classes { path: path.clone(), names, classes });
+        }
+        (self.classes, self.names) = (names.len(), names);
+        Ok(note)
+    }
+
     /// All that cannot work, each naming the flag, what was expected and what came.
     ///
     /// # Errors
@@ -119,6 +153,10 @@ impl FinetuneConfig {
         check.counts(&[("--repeats", self.repeats), ("--test-clips", self.test_clips)]);
         let (classes, crops) = (self.classes, self.test_crops);
         check.need(classes > 1, || format!("--classes: expected at least 2, got {classes}"));
+        let names = self.names.len();
+        check.need([0, classes].contains(&names), || {
+            format!("names: expected {classes}, one for each class, got {names}")
+        });
         check.need([1, 3].contains(&crops), || format!("--test-crops: expected 1 or 3, got {crops}"));
         for (flag, value) in [
             ("--smoothing", self.smoothing),

@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::folder::{self, Passed};
 use super::index::Index;
 use super::items::{Item, Items, Part};
-use super::list;
+use super::list::{self, Names};
 use super::video::is_video;
 
 /// What `--data` turned out to be.
@@ -29,8 +29,10 @@ pub struct Dataset {
     pub source: Source,
     /// Every video, in the list's order or sorted by path.
     pub items: Items,
-    /// Names of the classes, where labels are names; by label.
+    /// Names of the classes by label, where labels have names; an empty one is not known.
     pub classes: Vec<String>,
+    /// Whether a list gives the labels as numbers, with names beside them: otherwise they are places of names in their order.
+    pub numbered: bool,
     /// What a folder holds beside them.
     pub passed: Passed,
     /// What is known of its files beforehand.
@@ -74,16 +76,16 @@ impl Dataset {
             return Err(Error::NotFound { path: path.to_owned() });
         }
         let mut passed = Passed::default();
-        let (source, (items, classes)) = if path.is_dir() {
+        let (source, (items, Names { classes, numbered })) = if path.is_dir() {
             let (items, classes, beside) = folder::read(path, images)?;
             passed = beside;
-            (Source::Folder, (items, classes))
+            (Source::Folder, (items, Names { classes, numbered: false }))
         } else if is_list(path)? {
             (Source::List, list::read(path, root)?)
         } else {
             let mut items = Items::new(path.parent().unwrap_or(Path::new("")).to_owned());
             items.push(path.file_name().map_or(path, Path::new), None, Part::WHOLE);
-            (Source::Single, (items, Vec::new()))
+            (Source::Single, (items, Names::default()))
         };
         if passed != Passed::default() {
             log::warn!("{}: {passed}", path.display());
@@ -95,7 +97,7 @@ impl Dataset {
             };
             return Err(Error::Empty { path: path.to_owned(), what: what.into() });
         }
-        Ok(Dataset { source, items, classes, passed, index: Index::default() })
+        Ok(Dataset { source, items, classes, numbered, passed, index: Index::default() })
     }
 
     /// The same set, with what an index file, if there is one, knows of its files.
@@ -106,14 +108,11 @@ impl Dataset {
         Ok(Dataset { index: path.map(Index::read).transpose()?.unwrap_or_default(), ..self })
     }
 
-    /// Checks that every video has a label under `classes`, and that there are as many classes where they have names.
+    /// Checks that every video has a label under `classes`.
     ///
     /// # Errors
-    /// The first video that has none, or too large a one; another number of names.
+    /// The first video that has none, or too large a one.
     pub fn expect_labels(&self, classes: usize) -> Result<()> {
-        if !self.classes.is_empty() && self.classes.len() != classes {
-            return Err(Error::Classes { names: self.classes.clone(), classes });
-        }
         let fits = |index: &usize| self.items.label(*index).is_some_and(|label| (label as usize) < classes);
         match (0..self.items.len()).find(|index| !fits(index)) {
             Some(index) => {

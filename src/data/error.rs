@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::names::Listed;
+
 /// Result of data calls.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -83,12 +85,44 @@ pub enum Error {
         classes: usize,
     },
     /// Another number of classes than there are names of them.
-    #[error("expected {classes} classes, the data has {}: {}", names.len(), names.join(", "))]
+    #[error("expected {classes} classes, {} has {}: {}", path.display(), names.len(), Listed(names))]
     Classes {
+        /// The set, or the file of names.
+        path: PathBuf,
         /// The names.
         names: Vec<String>,
         /// Classes expected.
         classes: usize,
+    },
+    /// A set with names of classes, and a model without.
+    #[error(
+        "{}: its classes have names ({}), those of {owner} have none, so labels cannot be told; give the names of {owner} \
+         with --names FILE, one a line in the order of its indices", path.display(), Listed(names)
+    )]
+    Nameless {
+        /// The set.
+        path: PathBuf,
+        /// Its names.
+        names: Vec<String>,
+        /// Whose classes have none.
+        owner: String,
+    },
+    /// Names of classes that are none of those that are known.
+    #[error(
+        "{}: its classes are not those of {owner}; only in the set: {}; only in {owner}: {}{}; rename the set's classes, or \
+         leave the videos of the others out", path.display(), Listed(set), Listed(model), unclear(ambiguous)
+    )]
+    OtherClasses {
+        /// The set.
+        path: PathBuf,
+        /// Whose classes are known.
+        owner: String,
+        /// Names of the set's classes that are not known.
+        set: Vec<String>,
+        /// Known names that the set lacks.
+        model: Vec<String>,
+        /// Names of the set that differ by capital letters from several, or as several do.
+        ambiguous: Vec<String>,
     },
     /// A file that is no video that can be read here.
     #[error("{}: {reason}", path.display())]
@@ -156,6 +190,13 @@ pub enum Error {
         /// The last one's error.
         last: String,
     },
+}
+
+fn unclear(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("; more than one differs by capital letters alone from: {}", Listed(names))
 }
 
 impl Error {

@@ -15,6 +15,7 @@ mod list;
 mod loader;
 mod mask;
 pub mod mix;
+mod names;
 pub mod prepare;
 mod sample;
 pub mod synth;
@@ -27,8 +28,10 @@ pub use error::{Error, Result};
 pub use folder::Passed;
 pub use index::Index;
 pub use items::{Item, Items, Part};
+pub(crate) use list::field as csv_field;
 pub use loader::{Batch, Loader, LoaderConfig, Position, Shard};
 pub use mask::{MaskConfig, MaskKind, Tokens};
+pub use names::{Known as KnownClasses, read_names};
 pub use sample::{Clip, ClipConfig, Training, View, frame_ranks};
 pub(crate) use sample::{Cutter, draw, draw_all};
 

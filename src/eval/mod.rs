@@ -1,8 +1,10 @@
 //! Evaluation: multi-view tests of classifiers, probes of frozen features, pictures of what was learned.
 
 pub mod look;
+pub mod partial;
 pub mod probe;
 pub mod reconstruct;
+mod score;
 
 use std::sync::Arc;
 
@@ -10,12 +12,16 @@ use crossbeam_channel::bounded;
 use rayon::prelude::*;
 
 use crate::data::{ClipConfig, Cutter, Index, Item, Items, View};
-use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{Arena, Caps, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues};
 use crate::model::classifier::{ClassifierArch, Forward};
 use crate::model::load::load;
 use crate::model::opened::Opened;
 use crate::weights::{self, Spec, TensorSource, Tensors};
 use crate::{data, gpu};
+
+use score::{Sum, softmax};
+
+pub use score::{Outcome, Score, VideoScore, ranking};
 
 /// Why an evaluation ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,10 +44,24 @@ pub enum Error {
     /// Whoever heard of the progress ended it.
     #[error("stopped before all videos were scored")]
     Stopped,
+    /// A file of results.
+    #[error(transparent)]
+    Partial(#[from] partial::Error),
+    /// Not even one clip fits.
+    #[error("--memory: a test of one clip at once is planned to take {needed} bytes, {memory} are allowed; give more")]
+    Memory {
+        /// Bytes that it needs.
+        needed: usize,
+        /// Bytes allowed.
+        memory: usize,
+    },
     /// The system gives no threads.
     #[error("cannot start decoding threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
+
+/// Clips at once beyond which nothing becomes faster, and more is lost by a kill.
+const MOST_AT_ONCE: usize = 64;
 
 /// Which clips and crops of a video a test looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +80,17 @@ pub struct Views {
     pub crops: usize,
 }
 
+/// Videos of a set that are to be scored.
+#[derive(Clone, Copy)]
+pub struct Videos<'a> {
+    /// The set.
+    pub items: &'a Items,
+    /// Which of them.
+    pub wanted: &'a [usize],
+    /// What is known of their files beforehand.
+    pub index: &'a Index,
+}
+
 /// A classifier ready to score clips.
 pub struct Evaluator {
     engine: Engine,
@@ -67,71 +98,6 @@ pub struct Evaluator {
     batch: usize,
     classes: usize,
     dim: usize,
-}
-
-/// What one video scored: softmax shares over classes and pooled features, averaged over its views.
-#[derive(Debug, Clone, PartialEq)]
-pub struct VideoScore {
-    /// (K) shares; they sum to 1.
-    pub shares: Vec<f64>,
-    /// (C) mean over tokens, before norm and head.
-    pub features: Vec<f64>,
-}
-
-/// A set's result.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Score {
-    /// Percent of videos whose label has the largest share.
-    pub top1: f64,
-    /// Percent of videos whose label is among the five largest.
-    pub top5: f64,
-    /// `[label][prediction]` counts.
-    pub confusion: Vec<Vec<usize>>,
-    /// Videos that could not be read; counted in neither.
-    pub unread: usize,
-    /// Videos whose scores are NaN or infinite; counted as wrong.
-    pub not_finite: usize,
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let most = logits.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
-    let shares: Vec<f64> = logits.iter().map(|v| (f64::from(*v) - most).exp()).collect();
-    let sum: f64 = shares.iter().sum();
-    shares.iter().map(|s| s / sum).collect()
-}
-
-/// Classes by falling share.
-pub fn ranking(shares: &[f64]) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..shares.len()).collect();
-    classes.sort_by(|a, b| shares[*b].total_cmp(&shares[*a]));
-    classes
-}
-
-impl Score {
-    /// The result of labelled videos.
-    pub fn of(items: &Items, scores: &[Option<VideoScore>]) -> Score {
-        let classes = scores.iter().flatten().map(|s| s.shares.len()).max().unwrap_or(0);
-        let mut confusion = vec![vec![0; classes]; classes];
-        let (mut first, mut five, mut count, mut not_finite) = (0, 0, 0, 0);
-        for (item, score) in items.iter().zip(scores) {
-            let (Some(label), Some(score)) = (item.label, score) else { continue };
-            count += 1;
-            if score.shares.iter().any(|share| !share.is_finite()) {
-                not_finite += 1;
-                continue;
-            }
-            let ranking = ranking(&score.shares);
-            let place = ranking.iter().position(|c| *c == label as usize);
-            first += usize::from(place == Some(0));
-            five += usize::from(place.is_some_and(|p| p < 5));
-            if let Some(row) = confusion.get_mut(label as usize) {
-                row[ranking[0]] += 1;
-            }
-        }
-        let percent = |n: usize| 100.0 * n as f64 / count.max(1) as f64;
-        let unread = scores.iter().filter(|s| s.is_none()).count();
-        Score { top1: percent(first), top5: percent(five), confusion, unread, not_finite }
-    }
 }
 
 impl Evaluator {
@@ -188,6 +154,27 @@ impl Evaluator {
         }
     }
 
+    /// As many clips at once, of `clips` in all, as are planned to take at most `memory` bytes.
+    ///
+    /// # Errors
+    /// One takes more; what is not known of the model.
+    pub fn largest_batch(caps: &Caps, opened: &Opened, clips: usize, memory: usize) -> Result<usize, Error> {
+        let planned = |batch: usize| -> Result<usize, Error> {
+            let mut rec = Recorder::new(caps.clone());
+            opened.classifier(batch)?.record_forward(&mut rec)?;
+            Ok(Plan::new(rec).summary().total_bytes())
+        };
+        let needed = planned(1)?;
+        if needed > memory {
+            return Err(Error::Memory { needed, memory });
+        }
+        let mut batch = 1;
+        while batch < clips.min(MOST_AT_ONCE) && planned(2 * batch)? <= memory {
+            batch *= 2;
+        }
+        Ok(batch)
+    }
+
     /// Clips of a batch.
     pub fn batch_size(&self) -> usize {
         self.batch
@@ -217,23 +204,45 @@ impl Evaluator {
         threads: usize,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<Option<VideoScore>>, Error> {
+        let mut scores = vec![None; items.len()];
+        let all: Vec<usize> = (0..items.len()).collect();
+        self.each(Videos { items, wanted: &all, index }, views, threads, &mut |clips, done| {
+            done.into_iter().for_each(|(video, score)| scores[video] = score);
+            Ok(progress(clips))
+        })?;
+        Ok(scores)
+    }
+
+    /// The same for large sets: videos are handed on as soon as all of their views are scored, in the order of `wanted`.
+    /// After each batch `heard` gets the number of its clips and the videos that it completed, and ends the test by `false`.
+    ///
+    /// # Errors
+    /// The GPU; what `heard` says; [`Error::Stopped`].
+    pub fn each(
+        &mut self,
+        videos: Videos<'_>,
+        views: &Views,
+        threads: usize,
+        heard: &mut dyn FnMut(usize, Vec<(usize, Option<VideoScore>)>) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let per_video = views.clips * views.crops;
-        let mut sums: Vec<Option<VideoScore>> =
-            vec![Some(VideoScore { shares: vec![0.0; self.classes], features: vec![0.0; self.dim] }); items.len()];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;
         let batch = self.batch;
+        let mut sum = Sum::default();
         std::thread::scope(|scope| {
             // Two batches decoded ahead of the GPU.
             let (sender, receiver) = bounded(2);
             scope.spawn(move || {
+                let Videos { items, wanted, index } = videos;
                 let mut pending = Vec::new();
                 // As many videos at once as there are threads, each decoded once for all of its views.
-                for first in (0..items.len()).step_by(threads.max(1)) {
-                    let videos = first..(first + threads.max(1)).min(items.len());
-                    let one = |video| clips(&items.at(video), index, views).into_iter().map(move |clip| (video, clip));
-                    let decoded: Vec<_> = pool.install(|| videos.into_par_iter().map(one).collect());
+                for (part, some) in wanted.chunks(threads.max(1)).enumerate() {
+                    let one =
+                        |video: usize| clips(&items.at(video), index, views).into_iter().map(move |clip| (video, clip));
+                    let decoded: Vec<Vec<_>> =
+                        pool.install(|| some.par_iter().map(|video| one(*video).collect()).collect());
                     pending.extend(decoded.into_iter().flatten());
-                    let last = first + threads.max(1) >= items.len();
+                    let last = (part + 1) * threads.max(1) >= wanted.len();
                     while pending.len() >= batch || (last && !pending.is_empty()) {
                         let rest = pending.split_off(batch.min(pending.len()));
                         if sender.send(std::mem::replace(&mut pending, rest)).is_err() {
@@ -245,22 +254,12 @@ impl Evaluator {
             for clips in receiver {
                 let (videos, clips): (Vec<usize>, Vec<_>) = clips.into_iter().unzip();
                 let scored = self.batch(&clips, views)?;
-                for (video, score) in videos.iter().zip(scored) {
-                    match (score, &mut sums[*video]) {
-                        (Some(score), Some(sum)) => {
-                            let share = 1.0 / per_video as f64;
-                            sum.shares.iter_mut().zip(score.shares).for_each(|(s, v)| *s += v * share);
-                            sum.features.iter_mut().zip(score.features).for_each(|(s, v)| *s += v * share);
-                        }
-                        (None, slot) => *slot = None,
-                        (Some(_), None) => {}
-                    }
-                }
-                if !progress(videos.len()) {
+                let done = videos.iter().zip(scored).filter_map(|(video, score)| sum.add(*video, score, per_video));
+                if !heard(clips.len(), done.collect())? {
                     return Err(Error::Stopped);
                 }
             }
-            Ok(sums)
+            Ok(())
         })
     }
 
@@ -325,22 +324,5 @@ mod tests {
             assert!(all[..index].iter().all(|other| other != clip), "view {index} is another's");
         }
         assert_eq!(clips(&Item::of("assets/clips/audio_only.mp4"), &none, &views), vec![None; 9]);
-    }
-
-    #[test]
-    fn scores_count_labels_and_places() {
-        let item = |label| Item { label: Some(label), ..Item::of("x") };
-        let score = |shares: &[f64]| Some(VideoScore { shares: shares.to_vec(), features: vec![] });
-        let items: Items = [0, 1, 2, 1].map(item).into_iter().collect();
-        let scores = [score(&[0.9, 0.1, 0.0]), score(&[0.9, 0.1, 0.0]), score(&[0.1, 0.2, 0.7]), None];
-        let got = Score::of(&items, &scores);
-        assert!((got.top1 - 200.0 / 3.0).abs() < 1e-9 && got.top5 == 100.0 && got.unread == 1, "{got:?}");
-        assert_eq!(got.confusion, [[1, 0, 0], [1, 0, 0], [0, 0, 1]]);
-        assert!((softmax(&[1000.0, 1000.0])[0] - 0.5).abs() < 1e-12);
-        // NaN is no class, not even class 0.
-        let scores = [score(&[f64::NAN; 3]), score(&[0.1, 0.9, 0.0]), None, None];
-        let got = Score::of(&items, &scores);
-        assert_eq!((got.top1, got.top5, got.not_finite, got.unread), (50.0, 50.0, 1, 2));
-        assert_eq!(got.confusion, [[0, 0, 0], [0, 1, 0], [0, 0, 0]]);
     }
 }

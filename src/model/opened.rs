@@ -88,7 +88,7 @@ pub struct Opened {
     pub size: Known<usize>,
     /// How a classifier makes one vector of a clip's tokens.
     pub pooling: Known<Pooling>,
-    /// Names of the classes, if they have any.
+    /// Names of the classes by index, if they have any; an empty one is not known.
     pub names: Option<Known<Vec<String>>>,
     /// The `config.toml` of the run that it lies in; empty if it lies in none.
     pub run: toml::Table,
@@ -196,9 +196,16 @@ impl Beside<'_> {
         }
     }
 
+    /// Those of the run, by index; where it has none those of `config.json`.
     fn names(&self) -> Option<Known<Vec<String>>> {
-        let labels = self.config["id2label"].as_object()?;
         let classes = self.about.classes?;
+        let of_run = self.run.get("names").and_then(toml::Value::as_array);
+        let name = |value: &toml::Value| value.as_str().map(str::to_owned);
+        let of_run = of_run.and_then(|names| names.iter().map(name).collect::<Option<Vec<_>>>());
+        if let Some(names) = of_run.filter(|names| names.len() == classes) {
+            return Some(Known::new(names, "the run's config.toml"));
+        }
+        let labels = self.config["id2label"].as_object()?;
         let name = |i: usize| labels.get(&i.to_string())?.as_str().map(str::to_owned);
         let names: Vec<String> = (0..classes).map(name).collect::<Option<_>>()?;
         let placeholders = names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}"));
@@ -406,6 +413,12 @@ impl Opened {
         Ok(ClassifierArch { eps, block_eps: self.eps, pooling, ..plain })
     }
 
+    /// A class's name, or its index where it has none.
+    pub fn class_name(&self, class: usize) -> String {
+        let name = self.names.as_ref().and_then(|known| known.value.get(class)).filter(|name| !name.is_empty());
+        name.map_or_else(|| class.to_string(), Clone::clone)
+    }
+
     /// What the blocks' norms add to the variance.
     pub fn block_eps(&self) -> f32 {
         self.eps
@@ -457,8 +470,8 @@ impl fmt::Display for Opened {
             write!(f, "\npooling    {} ({})", self.pooling.value.name(), self.pooling.from)?;
             match &self.names {
                 Some(Known { value, from }) => {
-                    let some = value.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-                    let more = if classes > 5 { ", ..." } else { "" };
+                    let some = (0..classes.min(5)).map(|class| self.class_name(class)).collect::<Vec<_>>().join(", ");
+                    let more = if value.len() > 5 { ", ..." } else { "" };
                     write!(f, "\nclasses    {classes}: {some}{more} ({from})")?;
                 }
                 None => write!(f, "\nclasses    {classes}, without names")?,

@@ -173,6 +173,46 @@ pub fn draw_maps(maps: &[Map], columns: usize, cell: usize) -> Result<Picture, E
     .map_err(|(index, reason)| Error { title: maps.get(index).map_or_else(String::new, |m| m.title.clone()), reason })
 }
 
+/// Draws a confusion matrix: a row a label, a column a prediction, each cell the share of its label's videos. Names stand beside
+/// rows and above columns where there is room.
+///
+/// # Errors
+/// What the drawing library says.
+pub fn draw_confusion(counts: &[Vec<usize>], names: &[String]) -> Result<Picture, Error> {
+    const SIDE: usize = 1200;
+    const LETTERS: usize = 18;
+    let cell = (SIDE / counts.len().max(1)).clamp(2, 44);
+    let named = cell >= 14;
+    let short = |name: &String| name.chars().take(LETTERS).collect::<String>();
+    let room = if named { 8 * names.iter().map(|name| short(name).chars().count()).max().unwrap_or(0) + 16 } else { 4 };
+    let side = room + cell * counts.len() + 4;
+    on_picture(1, 1, (side, side), |area, _| {
+        let at = |index: usize| (room + index * cell) as i32;
+        let plain = (FAMILY, 13).into_font();
+        for (index, name) in names.iter().enumerate().filter(|_| named) {
+            let middle = at(index) + cell as i32 / 2;
+            area.draw(&Text::new(short(name), (6, middle - 7), plain.clone()))?;
+            area.draw(&Text::new(short(name), (middle + 7, 6), plain.clone().transform(FontTransform::Rotate90)))?;
+        }
+        for (r, row) in counts.iter().enumerate() {
+            let all = row.iter().sum::<usize>().max(1) as f64;
+            for (c, count) in row.iter().enumerate() {
+                let share = *count as f64 / all;
+                let [red, green, blue] = super::heat(share);
+                let (x, y, last) = (at(c), at(r), cell as i32 - if cell > 8 { 2 } else { 1 });
+                area.draw(&Rectangle::new([(x, y), (x + last, y + last)], RGBColor(red, green, blue).filled()))?;
+                if cell >= 30 && *count > 0 {
+                    let ink = if share > 0.6 { &BLACK } else { &WHITE };
+                    let place = (x + cell as i32 / 2 - 10, y + cell as i32 / 2 - 7);
+                    area.draw(&Text::new(count.to_string(), place, plain.clone().color(ink)))?;
+                }
+            }
+        }
+        Ok(())
+    })
+    .map_err(|(_, reason)| Error { title: "confusion".to_owned(), reason })
+}
+
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// A picture of `count` areas in rows of `columns`, each drawn by `draw`; the area at fault with what is wrong.

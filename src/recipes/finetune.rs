@@ -115,6 +115,8 @@ fn kinetics(encoder: Vit) -> FinetuneConfig {
         init_which: Which::default(),
         val: Default::default(),
         classes: 400,
+        names: Vec::new(),
+        keep_head: false,
         sampling: Sampling::Dense,
         repeats: 2,
         crop_min: 0.08,

@@ -115,6 +115,7 @@ pub fn train(
         },
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
+        classes: None,
     };
     run::train(gpu, &job, &mut Distillation { config, arch }, dir, from, reporter)
 }

@@ -119,7 +119,8 @@ pub enum Error {
     },
 }
 
-fn signal_name(signal: i32) -> String {
+/// A signal by its name.
+pub(crate) fn signal_name(signal: i32) -> String {
     match signal {
         2 => "SIGINT".to_owned(),
         13 => "SIGPIPE: nobody reads its output".to_owned(),

@@ -59,6 +59,8 @@ struct Finetuning<'a> {
     config: &'a FinetuneConfig,
     arch: ClassifierArch,
     val: Option<(Dataset, Evaluator)>,
+    /// How the labels of `val` became the run's, if there is something to say.
+    matched: Option<String>,
 }
 
 /// The encoder of a student, or of any other model of the same shape and position table, for a classifier.
@@ -66,7 +68,10 @@ fn load_encoder(config: &FinetuneConfig, step: &Step) -> Result<Tensors<LazyTens
     let (file, copies) = config.init_which.of(&config.init)?;
     let opened = Opened::open(&file, &Given { family: Some(config.model.family()), copies, ..Given::default() })?;
     opened.expect_heads(&config.encoder, "--size")?;
-    // A fine-tuned file's head is of other classes.
+    if config.keep_head {
+        return Ok(opened.adopt(&step.params.specs, "", &[])?);
+    }
+    // Otherwise a fine-tuned file's head is of other classes.
     let specs: Vec<Spec> = step.params.specs.iter().filter(|spec| !spec.name.starts_with("head.")).cloned().collect();
     Ok(opened.adopt(&specs, "", &["fc_norm.*"])?)
 }
@@ -92,7 +97,8 @@ impl Task for Finetuning<'_> {
     fn facts(&self) -> Vec<String> {
         let init = &self.config.init;
         let from = if init.as_os_str().is_empty() { "scratch".to_owned() } else { init.display().to_string() };
-        vec![format!("encoder from {from}")]
+        let what = if self.config.keep_head { "encoder and head" } else { "encoder" };
+        self.matched.iter().cloned().chain([format!("{what} from {from}")]).collect()
     }
 
     fn validate(
@@ -109,11 +115,11 @@ impl Task for Finetuning<'_> {
             progress(done, all)
         };
         let scores = evaluator.scores(&set.items, &set.index, &views, self.config.data.threads, &mut counted)?;
-        let Score { top1, top5, not_finite, .. } = Score::of(&set.items, &scores);
-        if not_finite > 0 {
-            return Err(eval::Error::NotFinite { videos: not_finite }.into());
+        let score = Score::of(self.config.classes, &set.items, &scores);
+        if score.not_finite > 0 {
+            return Err(eval::Error::NotFinite { videos: score.not_finite }.into());
         }
-        Ok(vec![("top1", top1), ("top5", top5)])
+        Ok(vec![("top1", score.top1()), ("top5", score.top5())])
     }
 }
 
@@ -129,13 +135,12 @@ pub fn train(
     reporter: &mut dyn Reporter,
 ) -> Result<Outcome, Error> {
     let arch = arch(config)?;
-    let val = if config.val.as_os_str().is_empty() {
-        None
-    } else {
-        let set = config.data.open(&config.val)?;
-        set.expect_labels(config.classes)?;
-        Some((set, Evaluator::new(gpu, &arch)?))
-    };
+    let (mut val, mut matched) = (None, None);
+    if !config.val.as_os_str().is_empty() {
+        let mut set = config.data.open(&config.val)?;
+        matched = set.match_classes(&config.val, &config.known_classes())?;
+        val = Some((set, Evaluator::new(gpu, &arch)?));
+    }
     let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
     let segments = sampling == Sampling::Segment;
     let view = View::Training(Training { segments, crop_min, augment, jitter, flip, erasing });
@@ -154,6 +159,7 @@ pub fn train(
             mixup: config.mixup,
             cutmix: config.cutmix,
         }),
+        classes: Some(config.known_classes()),
     };
-    run::train(gpu, &job, &mut Finetuning { config, arch, val }, dir, from, reporter)
+    run::train(gpu, &job, &mut Finetuning { config, arch, val, matched }, dir, from, reporter)
 }

@@ -21,5 +21,6 @@ mod task;
 mod transfer;
 
 pub use error::Error;
+pub(crate) use error::signal_name;
 pub use feed::Feed;
 pub use task::{Outcome, Reporter};

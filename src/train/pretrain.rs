@@ -68,6 +68,7 @@ pub fn train(
         clip: ClipConfig::new(config.data.frames, config.data.stride, config.data.input_size, view),
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
+        classes: None,
     };
     run::train(gpu, &job, &mut arch, dir, from, reporter)
 }

@@ -122,10 +122,9 @@ fn begin<'a>(
 ) -> Result<Run<'a>, Error> {
     let Job { data, optim, seed, .. } = *job;
     let repeats = job.clip.repeats;
-    let set = Arc::new(data.open(&data.path)?);
-    if let Some(mix) = &job.mix {
-        set.expect_labels(mix.classes)?;
-    }
+    let mut set = data.open(&data.path)?;
+    let matched = job.classes.map(|known| set.match_classes(&data.path, &known)).transpose()?.flatten();
+    let set = Arc::new(set);
     let before = from.as_ref().map_or_else(State::default, |from| from.state.clone());
     let feed = Feed::of(&set.items, optim, repeats);
     let Place { position, shift, end, note } = place(&before, &feed, optim)?;
@@ -143,6 +142,7 @@ fn begin<'a>(
     let [base, least] = [optim.lr, optim.min_lr].map(|lr| scaled_lr(lr, optim.total_batch()));
     let lr = Schedule { base, end: least, warmup, total };
     let mut facts = facts(optim, set.items.len(), end, repeats, &lr);
+    facts.extend(matched);
     facts.extend(task.facts());
     facts.push(format!("on {}", gpu.describe()));
     reporter.start(end, state.step, &facts);

@@ -8,7 +8,7 @@ use super::log::StepRecord;
 use super::transfer::Live;
 use crate::config::{DataConfig, OptimConfig, SaveConfig};
 use crate::data::mix::MixConfig;
-use crate::data::{ClipConfig, MaskConfig};
+use crate::data::{ClipConfig, KnownClasses, MaskConfig};
 use crate::gpu::{Engine, Recorder};
 use crate::model::step::Step;
 use crate::weights::{self, LazyTensor, Tensors};
@@ -61,6 +61,8 @@ pub struct Job<'a> {
     pub mask: Option<MaskConfig>,
     /// How labels become soft, if there are any.
     pub mix: Option<MixConfig>,
+    /// The classes of labels, if there are any.
+    pub classes: Option<KnownClasses<'a>>,
 }
 
 /// What differs from one kind of run to another.

@@ -12,6 +12,15 @@ pub(in crate::data) struct Classes(BTreeMap<String, u32>);
 /// What stands for a label that is missing, where the others are numbers.
 const NONE: [&str; 7] = ["nan", "none", "null", "na", "n/a", "<na>", "-"];
 
+/// Names of a set's classes.
+#[derive(Default)]
+pub(in crate::data) struct Names {
+    /// By label; an empty one is not known.
+    pub classes: Vec<String>,
+    /// Whether labels are numbers of the list, and names stand beside them.
+    pub numbered: bool,
+}
+
 /// What labels turned out to be.
 pub(super) struct Settled {
     /// By what `Classes::id` gave.
@@ -31,6 +40,13 @@ impl Classes {
                 id
             }
         }
+    }
+
+    /// The names by what `id` gave.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        let mut texts = vec![""; self.0.len()];
+        self.0.iter().for_each(|(name, id)| texts[*id as usize] = name);
+        texts
     }
 
     /// Gives videos their labels by the names of folders; these names, unless they are whole numbers.

@@ -19,15 +19,16 @@ use std::path::{Path, PathBuf};
 use super::error::{Error, Result};
 use super::items::{Items, Part};
 
-pub(super) use classes::Classes;
+pub(super) use classes::{Classes, Names};
+pub(crate) use write::field;
 pub(super) use write::{Entry, write};
 
-/// The videos of a list, and the names of its classes where labels are names.
-pub(super) fn read(path: &Path, root: Option<&Path>) -> Result<(Items, Vec<String>)> {
+/// The videos of a list, and the names of its classes where labels have names.
+pub(super) fn read(path: &Path, root: Option<&Path>) -> Result<(Items, Names)> {
     let base = root.or(path.parent()).unwrap_or(Path::new("")).to_owned();
     match table::open(path)? {
         Some(table) => table.read(base),
-        None => Ok((plain::read(path, base)?, Vec::new())),
+        None => Ok((plain::read(path, base)?, Names::default())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::{Error, Result};
 use super::super::items::Items;
-use super::classes::{Classes, Settled, is_several};
+use super::classes::{Classes, Names, Settled, is_several};
 use super::{Base, name_of, number, part, shown, text, wrong};
 
 /// Names of columns in lower case, spaces and dashes as underscores; what comes first counts.
@@ -234,8 +234,8 @@ struct Labels {
 }
 
 impl Table<'_> {
-    /// The videos and, where labels are names, the names of classes.
-    pub fn read(mut self, base: PathBuf) -> Result<(Items, Vec<String>)> {
+    /// The videos and, where labels have names, the names of classes.
+    pub fn read(mut self, base: PathBuf) -> Result<(Items, Names)> {
         let (mut items, base) = (Items::new(base.clone()), Base(base));
         let Columns { path, labels, start, frames } = self.columns;
         let column = |(header, column)| {
@@ -255,16 +255,54 @@ impl Table<'_> {
             let part = part(rows.number(start)?, rows.number(frames)?).map_err(|reason| rows.wrong(reason))?;
             items.push(rows.name(path, &base)?, None, part);
         }
-        let Some((settled, ids)) = chosen(rows, labels)? else { return Ok((items, Vec::new())) };
+        let Some(Chosen { labels, ids, names }) = chosen(rows, labels)? else { return Ok((items, Names::default())) };
         for (index, id) in ids.into_iter().enumerate().filter(|(_, id)| *id != NO_LABEL) {
-            items.set_label(index, settled.labels[id as usize]);
+            items.set_label(index, labels[id as usize]);
         }
-        Ok((items, settled.names))
+        Ok((items, names))
     }
 }
 
-/// The column of labels that counts: the first of numbers, else the first that has any.
-fn chosen(rows: &Rows<'_>, labels: Vec<Labels>) -> Result<Option<(Settled, Vec<u32>)>> {
+/// The column of labels that counts.
+struct Chosen {
+    /// By id.
+    labels: Vec<Option<u32>>,
+    /// By row.
+    ids: Vec<u32>,
+    names: Names,
+}
+
+/// Labels beyond this are no indices of classes that could have names.
+const MOST_NAMES: usize = 1 << 20;
+
+/// The names that a column gives the numbers of another: one for each number, each for one number, else none.
+fn beside(rows: &Rows<'_>, labels: &[Option<u32>], ids: &[u32], names: &Labels) -> Names {
+    let texts = names.classes.texts();
+    let (mut classes, mut numbers) = (Vec::<String>::new(), vec![None; texts.len()]);
+    for (id, name) in ids.iter().zip(&names.ids).filter(|(id, name)| **id != NO_LABEL && **name != NO_LABEL) {
+        let (Some(label), text) = (labels[*id as usize], texts[*name as usize]) else { continue };
+        if label as usize >= MOST_NAMES {
+            return Names::default();
+        }
+        if classes.len() <= label as usize {
+            classes.resize(label as usize + 1, String::new());
+        }
+        let (class, number) = (&mut classes[label as usize], &mut numbers[*name as usize]);
+        if class.is_empty() && number.is_none() {
+            (*class, *number) = (text.to_owned(), Some(label));
+        } else if class != text {
+            let (list, header) = (rows.path.display(), &names.header);
+            log::warn!(
+                "{list}: the column `{header}` has not one name for each label, and is not taken for names of classes"
+            );
+            return Names::default();
+        }
+    }
+    Names { numbered: !classes.is_empty(), classes }
+}
+
+/// The column of labels that counts: the first of numbers, with names beside it, else the first that has any.
+fn chosen(rows: &Rows<'_>, labels: Vec<Labels>) -> Result<Option<Chosen>> {
     let value = |settled: &Settled, id: u32| (id != NO_LABEL).then(|| settled.labels[id as usize]).flatten();
     let mut first: Option<(Settled, Labels)> = None;
     // Columns of names, and what keeps them from being read so.
@@ -285,8 +323,9 @@ fn chosen(rows: &Rows<'_>, labels: Vec<Labels>) -> Result<Option<(Settled, Vec<u
             (Err(reason), _) => others.push((column, Some(reason))),
         }
     }
-    if let Some((settled, column)) = first {
-        return Ok(Some((settled, column.ids)));
+    if let Some((Settled { labels, .. }, Labels { ids, .. })) = first {
+        let names = others.first().map(|(names, _)| beside(rows, &labels, &ids, names)).unwrap_or_default();
+        return Ok(Some(Chosen { labels, ids, names }));
     }
     let Some((column, reason)) = others.into_iter().next() else { return Ok(None) };
     if let Some((line, label)) = column.several {
@@ -295,6 +334,9 @@ fn chosen(rows: &Rows<'_>, labels: Vec<Labels>) -> Result<Option<(Settled, Vec<u
     }
     match reason {
         Some(reason) => Err(wrong(rows.path, 1, format!("column `{}`: {reason}", column.header))),
-        None => Ok(Some((column.classes.by_order(), column.ids))),
+        None => {
+            let Settled { labels, names } = column.classes.by_order();
+            Ok(Some(Chosen { labels, ids: column.ids, names: Names { classes: names, numbered: false } }))
+        }
     }
 }

@@ -17,8 +17,8 @@ pub(in crate::data) struct Entry {
     pub part: Part,
 }
 
-/// Appends a field, in quotes if need be.
-fn field(row: &mut Vec<u8>, value: &[u8]) {
+/// Appends a field of a CSV, in quotes if need be.
+pub(crate) fn field(row: &mut Vec<u8>, value: &[u8]) {
     let special = |byte: &u8| matches!(byte, b',' | b';' | b'\t' | b'"' | b'\n' | b'\r');
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte == b' ');
     if !value.iter().any(special) && !edge(value.first()) && !edge(value.last()) {
