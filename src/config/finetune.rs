@@ -3,7 +3,7 @@
 use super::{
     Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
 };
-use crate::data::{self, KnownClasses, RandAugment};
+use crate::data::{self, Dataset, KnownClasses, RandAugment};
 use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
@@ -122,17 +122,21 @@ impl FinetuneConfig {
     /// # Errors
     /// A set that cannot be read, or has names of another number of classes.
     pub fn take_names(&mut self, stated: bool) -> data::Result<Option<String>> {
-        let set = self.data.open(&self.data.path)?;
-        if !self.names.is_empty() || set.classes.is_empty() {
+        let DataConfig { path, root, .. } = &self.data;
+        if !self.names.is_empty() {
             return Ok(None);
         }
-        let (path, mut names, classes) = (&self.data.path, set.classes, self.classes);
-        let count = names.len();
-        if set.numbered && count <= classes {
+        let root = (!root.as_os_str().is_empty()).then_some(root.as_path());
+        let (mut names, numbered) = Dataset::class_names(path, root)?;
+        let (count, classes) = (names.len(), self.classes);
+        if count == 0 {
+            return Ok(None);
+        }
+        if numbered && count <= classes {
             names.resize(classes, String::new());
         }
         let note = (names.len() != classes).then(|| format!("classes: {count}, as {} has", path.display()));
-        if note.is_some() && (stated || set.numbered) {
+        if note.is_some() && (stated || numbered) {
             return Err(data::Error::Classes { path: path.clone(), names, classes });
         }
         (self.classes, self.names) = (names.len(), names);

@@ -71,7 +71,32 @@ impl Dataset {
         Dataset::open_as(path, root, true)
     }
 
+    /// The names of a set's classes by label, and whether they stand beside numbers; see the fields of a set. Nothing is said of
+    /// what else a folder holds.
+    ///
+    /// # Errors
+    /// See `open`.
+    pub fn class_names(path: &Path, root: Option<&Path>) -> Result<(Vec<String>, bool)> {
+        let Dataset { classes, numbered, .. } = Dataset::read(path, root, false)?;
+        Ok((classes, numbered))
+    }
+
     fn open_as(path: &Path, root: Option<&Path>, images: bool) -> Result<Dataset> {
+        let set = Dataset::read(path, root, images)?;
+        if set.passed != Passed::default() {
+            log::warn!("{}: {}", path.display(), set.passed);
+        }
+        if set.items.is_empty() {
+            let what = match set.source {
+                Source::List => "the list names no video; expected one `path label` a line",
+                _ => "no videos (mp4, mov, webm, mkv, avi, ...) and no folders of images (jpg, png, webp, bmp) in here",
+            };
+            return Err(Error::Empty { path: path.to_owned(), what: what.into() });
+        }
+        Ok(set)
+    }
+
+    fn read(path: &Path, root: Option<&Path>, images: bool) -> Result<Dataset> {
         if !path.exists() {
             return Err(Error::NotFound { path: path.to_owned() });
         }
@@ -87,16 +112,6 @@ impl Dataset {
             items.push(path.file_name().map_or(path, Path::new), None, Part::WHOLE);
             (Source::Single, (items, Names::default()))
         };
-        if passed != Passed::default() {
-            log::warn!("{}: {passed}", path.display());
-        }
-        if items.is_empty() {
-            let what = match source {
-                Source::List => "the list names no video; expected one `path label` a line",
-                _ => "no videos (mp4, mov, webm, mkv, avi, ...) and no folders of images (jpg, png, webp, bmp) in here",
-            };
-            return Err(Error::Empty { path: path.to_owned(), what: what.into() });
-        }
         Ok(Dataset { source, items, classes, numbered, passed, index: Index::default() })
     }
 

@@ -1,8 +1,7 @@
 //! What can be wrong with data; every text names the file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-
-use super::names::Listed;
 
 /// Result of data calls.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -190,6 +189,23 @@ pub enum Error {
         /// The last one's error.
         last: String,
     },
+}
+
+/// Names that a message lists before it only counts.
+const SHOWN: usize = 20;
+
+/// A list of names for people, cut short.
+pub(super) struct Listed<'a>(pub &'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listed(names) = self;
+        match names.len() {
+            0 => write!(f, "none"),
+            all if all <= SHOWN => write!(f, "{}", names.join(", ")),
+            all => write!(f, "{}, and {} more", names[..SHOWN].join(", "), all - SHOWN),
+        }
+    }
 }
 
 fn unclear(names: &[String]) -> String {

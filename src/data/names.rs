@@ -1,14 +1,10 @@
 //! Names of classes: read from a file, and matched where two sets of labels meet.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::Path;
 
 use super::dataset::Dataset;
-use super::error::{Error, Result};
-
-/// Names that a message lists before it only counts.
-const SHOWN: usize = 20;
+use super::error::{Error, Listed, Result};
 
 /// Names of classes, one a line, in the order of their indices: without a byte order mark and without empty lines at the end.
 /// An empty line in between is a class without a name.
@@ -32,20 +28,6 @@ pub fn read_names(path: &Path) -> Result<Vec<String>> {
 fn names_of(text: &str) -> Vec<String> {
     let text = text.trim_start_matches('\u{feff}').trim_end();
     text.lines().map(|line| line.trim().to_owned()).collect()
-}
-
-/// A list of names for people, cut short.
-pub(super) struct Listed<'a>(pub &'a [String]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Listed(names) = self;
-        match names.len() {
-            0 => write!(f, "none"),
-            all if all <= SHOWN => write!(f, "{}", names.join(", ")),
-            all => write!(f, "{}, and {} more", names[..SHOWN].join(", "), all - SHOWN),
-        }
-    }
 }
 
 /// The classes that a set's labels are matched with.

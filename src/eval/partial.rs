@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::score::Outcome;
 use crate::digest::Digest;
 
 /// Why results cannot be kept or gone on with.
