@@ -1,14 +1,15 @@
 //! Results of a test as they come, one line a video, so that a test that was killed goes on where it was.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::score::Outcome;
 use crate::digest::Digest;
+use crate::lock::Locked;
 
 /// Why results cannot be kept or gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,7 @@ impl Test {
 /// The results of a test so far.
 pub struct Partial {
     path: PathBuf,
-    file: File,
+    file: Locked,
     /// What was there when it was opened.
     pub before: Vec<Outcome>,
 }
@@ -99,16 +100,12 @@ impl Partial {
     /// The file is another test's or none of results, cannot be written, or another process has it.
     pub fn open(path: &Path, test: &Test, fresh: bool) -> Result<Partial, Error> {
         let failed = |source| Error::Io { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: path.to_owned() }),
-            // Some file systems know no locks.
-            Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => return Err(failed(error)),
-            _ => {}
-        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let Some(file) = Locked::new(file, path).map_err(failed)? else {
+            return Err(Error::Busy { path: path.to_owned() });
+        };
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
+        (&*file).read_to_end(&mut text).map_err(failed)?;
         if !is_ours(&text) {
             return Err(Error::Foreign { path: path.to_owned() });
         }
@@ -121,9 +118,9 @@ impl Partial {
             before = read(path, &text[..whole], test)?;
         }
         file.set_len(keep as u64).map_err(failed)?;
-        file.seek(SeekFrom::Start(keep as u64)).map_err(failed)?;
+        (&*file).seek(SeekFrom::Start(keep as u64)).map_err(failed)?;
         if keep == 0 {
-            file.write_all(test.line().as_bytes()).map_err(failed)?;
+            (&*file).write_all(test.line().as_bytes()).map_err(failed)?;
         }
         Ok(Partial { path: path.to_owned(), file, before })
     }
@@ -139,7 +136,7 @@ impl Partial {
     /// The file cannot be written.
     pub fn add(&mut self, outcomes: &[Outcome]) -> Result<(), Error> {
         let lines: String = outcomes.iter().map(|o| serde_json::to_string(o).unwrap_or_default() + "\n").collect();
-        self.file.write_all(lines.as_bytes()).map_err(|source| Error::Io { path: self.path.clone(), source })
+        (&*self.file).write_all(lines.as_bytes()).map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 }
 
