@@ -145,7 +145,9 @@ fn is_ours(text: &[u8]) -> bool {
     let mut lines = text.splitn(2, |byte| *byte == b'\n');
     let header = lines.next().unwrap_or_default();
     let is_whole = lines.next().is_some();
-    text.is_empty() || serde_json::from_slice::<Test>(header).is_ok() || (!is_whole && header.starts_with(b"{\""))
+    text.is_empty()
+        || serde_json::from_slice::<Test>(header).is_ok()
+        || (!is_whole && (header == b"{" || header.starts_with(b"{\"")))
 }
 
 /// The results that whole lines hold.
