@@ -157,8 +157,9 @@ impl FinetuneArgs {
     fn name_classes(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
         let mut stated = self.classes.is_some() || self.run.config.is_some();
         if self.keep_head {
-            let opened =
-                Opened::open(&config.init, &Facts { family: Some(config.model.family()), ..Facts::default() })?;
+            let (file, copies) = config.init_which.of(&config.init)?;
+            let family = Some(config.model.family());
+            let opened = Opened::open(&file, &Facts { family, copies, ..Facts::default() })?;
             let (file, classes) = (config.init.display(), config.classes);
             let own =
                 opened.about.classes.ok_or_else(|| format!("--keep-head: {file} is no classifier, it has no head"))?;
