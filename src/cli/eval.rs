@@ -14,7 +14,7 @@ use super::{AdapterArgs, Failure};
 use crate::config::{DataConfig, FinetuneConfig};
 use crate::data::{Dataset, KnownClasses};
 use crate::eval::partial::{self, Partial, Test};
-use crate::eval::{Error, Evaluator, Outcome, Score, Videos, Views};
+use crate::eval::{Error, Evaluator, Outcome, Score, Scored, Videos, Views};
 use crate::gpu::{Gpu, Precision};
 use crate::model::opened::{Opened, family_name};
 use crate::train::checkpoint::Which;
@@ -199,7 +199,7 @@ struct Testing {
 
 impl Testing {
     /// Takes in what a batch completed.
-    fn take(&mut self, set: &Dataset, done: Vec<(usize, Option<crate::eval::VideoScore>)>) -> Result<(), Error> {
+    fn take(&mut self, set: &Dataset, done: Vec<Scored>) -> Result<(), Error> {
         let mut outcomes = Vec::new();
         for (video, score) in done {
             match (set.items.label(video), score) {

@@ -108,20 +108,16 @@ pub enum Error {
     },
     /// Names of classes that are none of those that are known.
     #[error(
-        "{}: its classes are not those of {owner}; only in the set: {}; only in {owner}: {}{}; rename the set's classes, or \
-         leave the videos of the others out", path.display(), Listed(set), Listed(model), unclear(ambiguous)
+        "{}: its classes are not those of {owner}; {differences}; rename the set's classes, or leave the videos of the others \
+         out", path.display()
     )]
     OtherClasses {
         /// The set.
         path: PathBuf,
         /// Whose classes are known.
         owner: String,
-        /// Names of the set's classes that are not known.
-        set: Vec<String>,
-        /// Known names that the set lacks.
-        model: Vec<String>,
-        /// Names of the set that differ by capital letters from several, or as several do.
-        ambiguous: Vec<String>,
+        /// Names that are in the one and not in the other.
+        differences: String,
     },
     /// A file that is no video that can be read here.
     #[error("{}: {reason}", path.display())]
@@ -206,13 +202,6 @@ impl fmt::Display for Listed<'_> {
             all => write!(f, "{}, and {} more", names[..SHOWN].join(", "), all - SHOWN),
         }
     }
-}
-
-fn unclear(names: &[String]) -> String {
-    if names.is_empty() {
-        return String::new();
-    }
-    format!("; more than one differs by capital letters alone from: {}", Listed(names))
 }
 
 impl Error {

@@ -76,13 +76,14 @@ impl Dataset {
         let Matched { of, folded, foreign, ambiguous } = matched(&self.classes, self.numbered, known.names);
         if !foreign.is_empty() {
             let own = known.names.iter().filter(|name| !name.is_empty() && !self.classes.contains(name));
-            return Err(Error::OtherClasses {
-                path: path.to_owned(),
-                owner: known.owner.to_owned(),
-                set: foreign,
-                model: own.cloned().collect(),
-                ambiguous,
-            });
+            let own: Vec<String> = own.cloned().collect();
+            let (owner, only_set, only_own) = (known.owner.to_owned(), Listed(&foreign), Listed(&own));
+            let mut differences = format!("only in the set: {only_set}; only in {owner}: {only_own}");
+            if !ambiguous.is_empty() {
+                differences += "; more than one differs by capital letters alone from: ";
+                differences += &Listed(&ambiguous).to_string();
+            }
+            return Err(Error::OtherClasses { path: path.to_owned(), owner, differences });
         }
         let same_order = of.iter().enumerate().all(|(label, to)| to.is_none_or(|to| to as usize == label));
         let found = of.iter().flatten().count();

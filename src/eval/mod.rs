@@ -21,7 +21,7 @@ use crate::{data, gpu};
 
 use score::{Sum, softmax};
 
-pub use score::{Outcome, Score, VideoScore, ranking};
+pub use score::{Outcome, Score, Scored, VideoScore, ranking};
 
 /// Why an evaluation ended.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +223,7 @@ impl Evaluator {
         videos: Videos<'_>,
         views: &Views,
         threads: usize,
-        heard: &mut dyn FnMut(usize, Vec<(usize, Option<VideoScore>)>) -> Result<bool, Error>,
+        heard: &mut dyn FnMut(usize, Vec<Scored>) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let per_video = views.clips * views.crops;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build()?;

@@ -13,6 +13,9 @@ pub struct VideoScore {
     pub features: Vec<f64>,
 }
 
+/// A video by its place in the set, and its score; none if it could not be read.
+pub type Scored = (usize, Option<VideoScore>);
+
 /// What a test keeps of a labelled video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +140,7 @@ pub(super) struct Sum {
 impl Sum {
     /// Adds a view, of `all`, of a video whose views come one behind the other; the video with its last one. A video one of
     /// whose views cannot be read has no score.
-    pub fn add(&mut self, video: usize, view: Option<VideoScore>, all: usize) -> Option<(usize, Option<VideoScore>)> {
+    pub fn add(&mut self, video: usize, view: Option<VideoScore>, all: usize) -> Option<Scored> {
         let weighted = |values: &mut Vec<f64>| values.iter_mut().for_each(|value| *value *= 1.0 / all as f64);
         let view = view.map(|mut view| {
             weighted(&mut view.shares);
