@@ -48,6 +48,7 @@ pub(super) fn run(args: &AutotuneArgs) -> Result<(), Failure> {
         for tuned in store::tuned(&folder).map_err(failed)? {
             println!("{}", tuned.adapter);
             tuned.choices.iter().for_each(|(question, measured)| println!("  {}", row(question, measured)));
+            tuned.refused.iter().for_each(|(kernel, reason)| println!("  left out: {kernel}: {reason}"));
         }
         return Ok(());
     }

@@ -48,7 +48,8 @@ pub struct Rig {
     params: Vec<(Tensor, Vec<f64>)>,
 }
 
-fn random(name: &str, len: usize) -> Vec<f64> {
+/// Numbers in [-1, 1) that f32 holds, from a name alone.
+pub(super) fn random(name: &str, len: usize) -> Vec<f64> {
     let seed = name.bytes().fold(len as u64, |h, b| h.wrapping_mul(1_099_511_628_211) ^ u64::from(b));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Rounded to f32, so that both sides see the same number.
