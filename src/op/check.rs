@@ -18,18 +18,26 @@ pub struct Case {
     pub tolerance: f64,
     /// The output is a loss that seeds its own gradient.
     root: bool,
+    /// Largest gradient of the output.
+    gradient: f64,
     build: Box<dyn Fn(&mut Rig) -> Tensor + Send + Sync>,
 }
 
 impl Case {
     /// A case whose `build` records from the rig's leaves and returns the output whose gradient is seeded.
     pub fn new(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
-        Case { name: name.into(), tolerance: 1e-5, root: false, build: Box::new(build) }
+        Case { name: name.into(), tolerance: 1e-5, root: false, gradient: 1.0, build: Box::new(build) }
     }
 
     /// A case whose output is one loss that gives its inputs their gradients itself.
     pub fn root(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
         Case { root: true, ..Case::new(name, build) }
+    }
+
+    /// Seeds a gradient of another size, a power of two.
+    pub fn gradient(mut self, largest: f64) -> Self {
+        self.gradient = largest;
+        self
     }
 
     /// Allows another tolerance, for sums of many terms.
@@ -160,6 +168,7 @@ fn build(case: &Case, caps: &Caps) -> Built {
     let y = (case.build)(&mut rig);
     rig.rec.keep(y);
     let dy = if case.root { vec![1.0] } else { random("dy", rig.rec.len(y)) };
+    let dy: Vec<f64> = dy.iter().map(|dy| case.gradient * dy).collect();
     if case.root {
         rig.rec.backward();
     } else if rig.rec.needs_grad(y) {
