@@ -377,7 +377,6 @@ pub fn cases() -> Vec<Case> {
             rig.rec.require_grad(qkv);
             forward(&mut rig.rec, qkv, 1)
         })
-        .tolerance(5e-5)
     };
     vec![
         case(1, 1, 1, 7),
