@@ -22,6 +22,6 @@ fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum += read_part(row, quad);
     }
     slice = part;
-    put_$end(row, quad, combine_$end(row, quad, sum, add_$end(quad)));
+    put_$end(row, quad, combine_$end(row, sum, add_$end(quad), beside_$end(row, quad)));
 }
 #end

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Products of f16 operands on a driver with cooperative matrices: lavapipe of Mesa 26, in a Debian sid beside this system; as root.
+# Products and attention of f16 operands on a driver with cooperative matrices: lavapipe of Mesa 26, in a Debian sid beside this system; as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${1:-/tmp/mvd-sid}

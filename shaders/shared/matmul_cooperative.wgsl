@@ -124,6 +124,15 @@ fn product(group: vec3<u32>, local: u32, subgroup: u32, sums: ptr<function, Sums
     }
 }
 
+// Quads of a matrix, those that a lane stores, and the row and quad of one. Of small matrices not every lane has one.
+const QUADS: u32 = SIDE * SIDE / 4u;
+const SHARES: u32 = max(QUADS / LANES, 1u);
+
+fn share(lane: u32, index: u32) -> vec2<u32> {
+    let e = (lane + index * LANES) % QUADS;
+    return vec2(e / (SIDE / 4u), e % (SIDE / 4u));
+}
+
 #each end ends
 @compute @workgroup_size(THREADS)
 fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -132,19 +141,43 @@ fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let first_row = group.x * TILE_M + subgroup / $wnu * SUB_M;
     let first_quad = (group.y * TILE_N + subgroup % $wnu * SUB_N) / 4u;
     let patch_at = subgroup * SIDE * SIDE;
-#each i $mis
 #each j $njs
-    coopStoreT(sums.s$i_$j, &patches[patch_at], SIDE);
-    subgroupBarrier();
-    for (var e = lane; e < SIDE * SIDE / 4u; e += LANES) {
-        let start = patch_at + e * 4u;
-        let row = first_row + $iu * SIDE + e / (SIDE / 4u);
-        let quad = first_quad + $ju * SIDE / 4u + e % (SIDE / 4u);
-        let sum = vec4(patches[start], patches[start + 1u], patches[start + 2u], patches[start + 3u]);
-        put_$end(row, quad, combine_$end(row, quad, sum, add_$end(quad)));
+    var add$j: array<vec4<f32>, SHARES>;
+    for (var r = 0u; r < SHARES; r++) {
+        add$j[r] = add_$end(first_quad + $ju * SIDE / 4u + share(lane, r).y);
     }
-    subgroupBarrier();
 #end
+#each i $mis
+    {
+        // A row of matrices is read and combined before the first of them is written: loads then wait together.
+#each j $njs
+        var beside$j: array<vec4<f32>, SHARES>;
+        for (var r = 0u; r < SHARES; r++) {
+            let at = share(lane, r);
+            beside$j[r] = beside_$end(first_row + $iu * SIDE + at.x, first_quad + $ju * SIDE / 4u + at.y);
+        }
+#end
+#each j $njs
+        var x$j: array<vec4<f32>, SHARES>;
+        coopStoreT(sums.s$i_$j, &patches[patch_at], SIDE);
+        subgroupBarrier();
+        for (var r = 0u; r < SHARES; r++) {
+            let at = share(lane, r);
+            let start = patch_at + at.x * SIDE + at.y * 4u;
+            let sum = vec4(patches[start], patches[start + 1u], patches[start + 2u], patches[start + 3u]);
+            x$j[r] = combine_$end(first_row + $iu * SIDE + at.x, sum, add$j[r], beside$j[r]);
+        }
+        subgroupBarrier();
+#end
+#each j $njs
+        for (var r = 0u; r < SHARES; r++) {
+            let at = share(lane, r);
+            if LANES <= QUADS || lane < QUADS {
+                put_$end(first_row + $iu * SIDE + at.x, first_quad + $ju * SIDE / 4u + at.y, x$j[r]);
+            }
+        }
+#end
+    }
 #end
 }
 #end

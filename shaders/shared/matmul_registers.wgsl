@@ -134,7 +134,7 @@ fn write_saved(row: u32, quad: u32, x: vec4<f32>) {
 #each end ends
 fn four_$end(at: Place, row: u32, sums: ptr<function, Sums>, add: vec4<f32>) {
 #each r four
-    put_$end(row + $ru, at.col, combine_$end(row + $ru, at.col, (*sums)[$r], add));
+    put_$end(row + $ru, at.col, combine_$end(row + $ru, (*sums)[$r], add, beside_$end(row + $ru, at.col)));
 #end
 }
 

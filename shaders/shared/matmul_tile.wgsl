@@ -154,7 +154,7 @@ fn $end(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #each i $a
 #each j $b
 #each r four
-    let x$i$j$r = combine_$end(row + $iu * DOWN * 4u + $ru, quad + $ju * ACROSS, sums.s$i$j[$r], add$j);
+    let x$i$j$r = combine_$end(row + $iu * DOWN * 4u + $ru, sums.s$i$j[$r], add$j, beside_$end(row + $iu * DOWN * 4u + $ru, quad + $ju * ACROSS));
 #end
 #end
 #each j $b

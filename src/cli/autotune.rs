@@ -48,6 +48,11 @@ pub(super) fn run(args: &AutotuneArgs) -> Result<(), Failure> {
         for tuned in store::tuned(&folder).map_err(failed)? {
             println!("{}", tuned.adapter);
             tuned.choices.iter().for_each(|(question, measured)| println!("  {}", row(question, measured)));
+            for (kernel, reason) in &tuned.refused {
+                // A driver says it in several lines.
+                let reason: Vec<&str> = reason.split_whitespace().collect();
+                println!("  left out: {kernel}: {}", reason.join(" "));
+            }
         }
         return Ok(());
     }

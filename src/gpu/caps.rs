@@ -16,7 +16,7 @@ pub enum Kernels {
     Portable,
 }
 
-/// What products multiply.
+/// What products and attention multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Precision {
     /// f32.
@@ -66,7 +66,7 @@ pub enum Operands {
     F32,
 }
 
-/// Cooperative matrices that matrix products may use.
+/// Cooperative matrices that matrix products and attention may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matrices {
     /// What they multiply.
@@ -98,7 +98,7 @@ pub struct Caps {
     pub max_buffer: u64,
     /// Lanes of a subgroup where that is one fixed number and subgroup operations are there.
     pub subgroup: Option<u32>,
-    /// Cooperative matrices that products may use: of f16 where operands may be rounded, of f32 otherwise.
+    /// Cooperative matrices that products and attention may use: of f16 where operands may be rounded, of f32 otherwise.
     pub matrices: Option<Matrices>,
     /// Who made the adapter.
     pub vendor: Vendor,
@@ -136,7 +136,7 @@ impl Caps {
         Caps { images: None, ..self.clone() }
     }
 
-    /// Whether products round their operands to f16.
+    /// Whether products and attention round their operands to f16.
     pub fn rounds(&self) -> bool {
         self.matrices.is_some_and(|matrices| matrices.operands == Operands::F16)
     }

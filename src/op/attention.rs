@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::check::Case;
+use super::check::{Case, random};
 use super::expect_shape;
 use crate::gpu::shader::Shader;
-use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Recorder, Tensor, Trial, Vendor, grid};
+use crate::gpu::{Caps, DispatchBuilder, Dtype, HostNode, Matrices, Operands, Recorder, Tensor, Trial, Vendor, grid};
 
 /// Largest head size the kernels take.
 pub const MAX_HEAD_SIZE: usize = 128;
@@ -41,7 +41,7 @@ impl Sizes {
                 let dispatch = dispatch.u32("samples", samples).u32("size", size);
                 dispatch.groups(grid((samples * heads * tokens).div_ceil(64)));
             }
-            Family::Tile | Family::Uniform => {
+            Family::Matrices | Family::Tile | Family::Uniform => {
                 dispatch.groups([tokens.div_ceil(64) as u32, heads as u32, samples as u32]);
             }
             Family::Subgroup | Family::Image => {
@@ -79,6 +79,8 @@ impl Sizes {
 /// The kinds of kernels there are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
+    /// Cooperative matrices of operands rounded to f16.
+    Matrices,
     /// Rows shared by shuffles, with qkv and dy in textures.
     Image,
     /// The same with qkv and dy in buffers.
@@ -96,45 +98,69 @@ struct Candidate {
     family: Family,
     /// Names of the shaders of the forward and the backward, without head size.
     shaders: [&'static str; 2],
-    /// Head sizes that have a shader each; none are all, in one shader.
-    sizes: &'static [usize],
+    /// Head sizes that have a shader each, of the forward and the backward; none are all, in one shader.
+    sizes: [&'static [usize]; 2],
     /// What an adapter must have.
     runs: fn(&Caps) -> bool,
     /// Whose adapters it is the fastest on, as far as that is known without timing.
     best: &'static [Vendor],
 }
 
+/// Head sizes of kernels for registers or workgroup memory of GPUs.
+const EVERY: &[usize] = &[16, 32, 64, 80, 96, 128];
+
+/// Kernels for matrices of f16 of a side, in subgroups of so many lanes, forward and backward, each with the head sizes that it is for.
+const fn matrices(shaders: [&'static str; 2], sizes: [&'static [usize]; 2], runs: fn(&Caps) -> bool) -> Candidate {
+    Candidate { family: Family::Matrices, shaders, sizes, runs, best: &[] }
+}
+
+fn has(caps: &Caps, side: u32, lanes: u32) -> bool {
+    caps.matrices == Some(Matrices { operands: Operands::F16, side, lanes })
+}
+
 /// Every candidate; of those that no vendor makes the best, an earlier one is preferred.
-const CANDIDATES: [Candidate; 5] = [
+const CANDIDATES: [Candidate; 9] = [
+    matrices(["attention_f16_lanes32", "attention_f16_backward_lanes32"], [EVERY; 2], |caps| has(caps, 16, 32)),
+    // AMD's registers do not hold the backward's operands of longer rows.
+    matrices(["attention_f16_lanes64", "attention_f16_backward_lanes64"], [EVERY, &[16, 32, 64, 80]], |caps| {
+        has(caps, 16, 64)
+    }),
+    matrices(["attention_f16_lanes32_side8", "attention_f16_backward_lanes32_side8"], [EVERY; 2], |caps| {
+        has(caps, 8, 32)
+    }),
+    // Of lavapipe, which takes half a minute to compile them for 64: for the tests.
+    matrices(["attention_f16_lanes8_side8", "attention_f16_backward_lanes8_side8"], [&[16, 64]; 2], |caps| {
+        has(caps, 8, 8)
+    }),
     Candidate {
         family: Family::Image,
-        shaders: ["attention_image", "attention_image"],
-        sizes: &[16, 32, 64],
+        shaders: ["attention_image"; 2],
+        sizes: [&[16, 32, 64]; 2],
         runs: |caps| caps.subgroup == Some(8) && caps.images.is_some(),
         best: &[],
     },
     Candidate {
         family: Family::Subgroup,
-        shaders: ["attention_subgroup", "attention_subgroup"],
-        sizes: &[16, 32, 64],
+        shaders: ["attention_subgroup"; 2],
+        sizes: [&[16, 32, 64]; 2],
         runs: |caps| caps.subgroup == Some(8),
         best: &[],
     },
     Candidate {
         family: Family::Tile,
         shaders: ["attention_tile", "attention_tile_backward"],
-        sizes: &[16, 32, 64, 80, 96, 128],
+        sizes: [EVERY; 2],
         runs: |_| true,
         best: &[],
     },
     Candidate {
         family: Family::Uniform,
         shaders: ["attention_uniform", "attention_uniform_backward"],
-        sizes: &[16, 32, 64, 80, 96, 128],
+        sizes: [EVERY; 2],
         runs: |_| true,
         best: &[Vendor::Amd],
     },
-    Candidate { family: Family::Plain, shaders: ["attention", "attention"], sizes: &[], runs: |_| true, best: &[] },
+    Candidate { family: Family::Plain, shaders: ["attention"; 2], sizes: [&[]; 2], runs: |_| true, best: &[] },
 ];
 
 /// Queries a lane of the subgroup kernels takes: `PER_LANE` in the shaders.
@@ -148,22 +174,24 @@ enum Pass {
 
 impl Candidate {
     /// What can take operands `read`, the fastest first by what is known beforehand.
-    fn list(rec: &Recorder, read: &[Tensor], size: usize) -> Vec<&'static Candidate> {
+    fn list(rec: &Recorder, pass: Pass, read: &[Tensor], size: usize) -> Vec<&'static Candidate> {
         let caps = rec.caps();
         let images = read.iter().all(|&x| rec.suits_image(x));
-        let fits = |c: &&Candidate| c.sizes.contains(&size) && (c.runs)(caps) && (images || c.family != Family::Image);
+        let fits = |c: &&Candidate| {
+            c.sizes[pass as usize].contains(&size) && (c.runs)(caps) && (images || c.family != Family::Image)
+        };
         let mut found: Vec<_> = CANDIDATES.iter().filter(fits).collect();
-        found.sort_by_key(|c| !c.best.contains(&caps.vendor));
+        found.sort_by_key(|c| (c.family != Family::Matrices, !c.best.contains(&caps.vendor)));
         if caps.software {
             // There the first is several times as fast as any other.
             found.truncate(1);
         }
-        if found.is_empty() { CANDIDATES.iter().filter(|c| c.sizes.is_empty()).collect() } else { found }
+        if found.is_empty() { CANDIDATES.iter().filter(|c| c.family == Family::Plain).collect() } else { found }
     }
 
     fn shader(&self, pass: Pass, size: usize) -> &'static str {
         let name = self.shaders[pass as usize];
-        let name = if self.sizes.is_empty() { name.to_owned() } else { format!("{name}_{size}") };
+        let name = if self.family == Family::Plain { name.to_owned() } else { format!("{name}_{size}") };
         Shader::named(&name).unwrap_or_else(|| panic!("attention: no shader {name}")).name
     }
 }
@@ -207,19 +235,40 @@ fn record_backward(rec: &mut Recorder, z: Sizes, [dy, qkv, y, saved, dqkv]: [Ten
             .map(|(name, shape)| rec.input(name, &shape, Dtype::F32));
         record_backward(rec, z, inputs);
     });
-    let [dy_read, read] = [dy, qkv].map(|x| operand(rec, x, family));
+    let read = operand(rec, qkv, family);
+    let dy_read = if family == Family::Image { rec.image(dy) } else { dy };
     rec.node("attention.backward", &[dy, qkv, y, saved], &[dqkv], 2.5 * z.flops(), move |h| backward_twin(h, z));
     if family == Family::Plain {
         let dispatch = rec.dispatch(shader, "backward").bind("qkv", read).bind("dy", dy_read).bind("out", y);
         return z.finish(dispatch.bind("log_sum", saved).bind("dqkv", dqkv), family, 1);
     }
-    let delta = rec.transient("sum of dy y", &z.rows());
-    let dispatch = rec.dispatch(shader, "backward_delta").bind("dy", dy_read).bind("out", y);
-    z.finish(dispatch.bind("delta_out", delta), family, 1);
+    let (dy_read, delta) = record_delta(rec, z, [dy_read, y], family, shader);
     for (entry, per_lane) in [("backward_q", PER_LANE), ("backward_kv", 1)] {
         let dispatch = rec.dispatch(shader, entry).bind("qkv", read).bind("dy", dy_read).bind("log_sum", saved);
         z.finish(dispatch.bind("dqkv", dqkv).bind("delta", delta), family, per_lane);
     }
+}
+
+/// The first dispatch of the backward: sums of dy y, and dy as the next ones read it.
+fn record_delta(
+    rec: &mut Recorder,
+    z: Sizes,
+    [dy, y]: [Tensor; 2],
+    family: Family,
+    shader: &'static str,
+) -> (Tensor, Tensor) {
+    let [samples, heads, tokens] = z.rows();
+    if family == Family::Matrices {
+        let scaled = rec.transient_half("scaled dy", &z.out());
+        let delta = rec.transient("exponent of dy, sum of dy y", &[samples, heads, tokens, 2]);
+        let dispatch = rec.dispatch(shader, "backward_delta").bind("dy_whole", dy).bind("out", y);
+        z.finish(dispatch.bind("dy_out", scaled).bind("delta_out", delta), family, 1);
+        return (scaled, delta);
+    }
+    let delta = rec.transient("sum of dy y", &[samples, heads, tokens]);
+    let dispatch = rec.dispatch(shader, "backward_delta").bind("dy", dy).bind("out", y);
+    z.finish(dispatch.bind("delta_out", delta), family, 1);
+    (dy, delta)
 }
 
 /// Which kernels to take, for operands `read`; `alone` records the pass at any sizes, of inputs.
@@ -230,7 +279,7 @@ fn choose(
     read: &[Tensor],
     alone: fn(&mut Recorder, Sizes),
 ) -> (Family, &'static str) {
-    let candidates = Candidate::list(rec, read, z.size);
+    let candidates = Candidate::list(rec, pass, read, z.size);
     let names: Vec<_> = candidates.iter().map(|candidate| candidate.shader(pass, z.size)).collect();
     let Sizes { samples, tokens, heads, size } = z;
     let pass = ["forward", "backward"][pass as usize];
@@ -244,9 +293,13 @@ fn choose(
     (candidates[chosen].family, names[chosen])
 }
 
-/// What the kernels of a family read of qkv or dy: an image or the tensor itself.
-fn operand(rec: &mut Recorder, x: Tensor, family: Family) -> Tensor {
-    if family == Family::Image { rec.image(x) } else { x }
+/// What the kernels of a family read of qkv: a copy or the tensor itself.
+fn operand(rec: &mut Recorder, qkv: Tensor, family: Family) -> Tensor {
+    match family {
+        Family::Image => rec.image(qkv),
+        Family::Matrices => rec.half(qkv),
+        _ => qkv,
+    }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -311,6 +364,20 @@ pub fn cases() -> Vec<Case> {
             forward(&mut rig.rec, qkv, heads)
         })
     };
+    // Scores grow with the key, so that what was summed before counts for little; operands that f16 holds.
+    let growing = |tokens: usize, size: usize| {
+        Case::new(format!("attention 1x{tokens}, 1 heads of {size}, growing scores"), move |rig| {
+            let shape = [1, tokens, 3 * size];
+            let values = random("qkv", tokens * 3 * size).into_iter().enumerate().map(|(i, x)| {
+                let (token, third) = (i / (3 * size), i / size % 3);
+                let grown = if third == 1 { x * token as f64 / 6.0 } else { x };
+                (64.0 * grown).round() / 64.0
+            });
+            let qkv = rig.input_with("qkv", &shape, values.collect());
+            rig.rec.require_grad(qkv);
+            forward(&mut rig.rec, qkv, 1)
+        })
+    };
     vec![
         case(1, 1, 1, 7),
         case(2, 7, 3, 16),
@@ -323,5 +390,10 @@ pub fn cases() -> Vec<Case> {
         case(2, 7, 1, 96),
         case(1, 70, 1, 96),
         case(1, 70, 1, 128),
+        // No f16 holds such gradients.
+        case(2, 33, 1, 16).gradient((-40f64).exp2()),
+        case(1, 33, 2, 16).gradient(20f64.exp2()),
+        growing(100, 16),
+        growing(100, 64),
     ]
 }

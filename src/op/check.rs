@@ -18,18 +18,26 @@ pub struct Case {
     pub tolerance: f64,
     /// The output is a loss that seeds its own gradient.
     root: bool,
+    /// Largest gradient of the output.
+    gradient: f64,
     build: Box<dyn Fn(&mut Rig) -> Tensor + Send + Sync>,
 }
 
 impl Case {
     /// A case whose `build` records from the rig's leaves and returns the output whose gradient is seeded.
     pub fn new(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
-        Case { name: name.into(), tolerance: 1e-5, root: false, build: Box::new(build) }
+        Case { name: name.into(), tolerance: 1e-5, root: false, gradient: 1.0, build: Box::new(build) }
     }
 
     /// A case whose output is one loss that gives its inputs their gradients itself.
     pub fn root(name: impl Into<String>, build: impl Fn(&mut Rig) -> Tensor + Send + Sync + 'static) -> Self {
         Case { root: true, ..Case::new(name, build) }
+    }
+
+    /// Seeds a gradient of another size, a power of two.
+    pub fn gradient(mut self, largest: f64) -> Self {
+        self.gradient = largest;
+        self
     }
 
     /// Allows another tolerance, for sums of many terms.
@@ -48,7 +56,8 @@ pub struct Rig {
     params: Vec<(Tensor, Vec<f64>)>,
 }
 
-fn random(name: &str, len: usize) -> Vec<f64> {
+/// Numbers in [-1, 1) that f32 holds, from a name alone.
+pub(super) fn random(name: &str, len: usize) -> Vec<f64> {
     let seed = name.bytes().fold(len as u64, |h, b| h.wrapping_mul(1_099_511_628_211) ^ u64::from(b));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Rounded to f32, so that both sides see the same number.
@@ -159,6 +168,7 @@ fn build(case: &Case, caps: &Caps) -> Built {
     let y = (case.build)(&mut rig);
     rig.rec.keep(y);
     let dy = if case.root { vec![1.0] } else { random("dy", rig.rec.len(y)) };
+    let dy: Vec<f64> = dy.iter().map(|dy| case.gradient * dy).collect();
     if case.root {
         rig.rec.backward();
     } else if rig.rec.needs_grad(y) {

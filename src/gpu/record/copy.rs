@@ -1,4 +1,4 @@
-//! Copies of tensors for matrix products: in textures, which lavapipe reads several times faster than buffers, and rounded to f16.
+//! Copies of tensors for matrix products and attention: in textures, which lavapipe reads several times faster than buffers, and rounded to f16.
 
 use super::copies::height;
 use super::node::{Command, Phase};
@@ -47,6 +47,11 @@ impl Recorder {
         self.command(Command::Image { from: tensor, to: image });
         self.images.0.insert(root, (image, now + 1));
         image
+    }
+
+    /// A tensor of f16 that nodes write and read within a step.
+    pub fn transient_half(&mut self, name: impl Into<String>, shape: &[usize]) -> Tensor {
+        self.push(name, shape, Dtype::F16, Home::Transient)
     }
 
     /// The tensor rounded to f16, for kernels that multiply f16: a copy, shared by uses close to each other.

@@ -18,7 +18,7 @@ pub struct AdapterChoice {
     pub backend: Option<String>,
     /// Kernels that may run.
     pub kernels: Kernels,
-    /// What products multiply.
+    /// What products and attention multiply.
     pub precision: Precision,
     /// Where choices of kernels and built pipelines are kept; none keeps nothing.
     pub cache: Option<PathBuf>,
