@@ -13,6 +13,7 @@ pub mod model;
 pub mod op;
 pub mod picture;
 mod progress;
+pub mod ranks;
 pub mod recipes;
 pub mod selftest;
 pub mod train;

@@ -18,7 +18,8 @@ fn main() -> std::process::ExitCode {
 fn cut_small() {
     const THREADS: &str = "LP_NUM_THREADS";
     if std::env::var_os(THREADS).is_none() {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Of those that train together on this machine, each has its share.
+        let cores = mvd::ranks::Launch::of_env().own_cores();
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(THREADS, (4 * cores).to_string()) };
     }

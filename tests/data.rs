@@ -227,30 +227,27 @@ fn batches_do_not_depend_on_threads_and_resume_anywhere() {
 }
 
 #[test]
-fn shards_draw_every_video_once_between_them() {
+fn shards_draw_the_batches_of_one_process_between_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut set = synth_set(dir.path(), 12);
     let numbered = |(index, item): (usize, Item)| Item { label: Some(index as u32), ..item };
     set.items = set.items.iter().enumerate().map(numbered).collect();
     let set = Arc::new(set);
-    let drawn = |rank, of, passes: usize| -> Vec<Vec<u32>> {
-        let config = LoaderConfig { batch: 2, shard: Shard { rank, of }, ..config(2, Position::default()) };
-        let mut loader = Loader::new(Arc::clone(&set), config);
-        let batches = loader.batches();
-        let mut pass = || (0..batches).flat_map(|_| next(&mut loader).labels).collect();
-        (0..passes).map(|_| pass()).collect()
+    // Batches of 5 videos: two a pass, so that steps of 3 batches lie across passes.
+    let start = Position { epoch: 1, batch: 1 };
+    let drawn = |shard: Shard, count: usize| -> Vec<Batch> {
+        let mut loader = Loader::new(Arc::clone(&set), LoaderConfig { batch: 5, shard, ..config(2, start) });
+        (0..count).map(|_| next(&mut loader)).collect()
     };
-    let whole = drawn(0, 1, 2);
-    assert_ne!(whole[0], whole[1], "every pass has an order of its own");
-    let shards: Vec<Vec<Vec<u32>>> = (0..3).map(|rank| drawn(rank, 3, 2)).collect();
-    for pass in 0..2 {
-        // Rank by rank, they take turns in the order of the whole.
-        let turns: Vec<u32> = (0..12).map(|i| shards[i % 3][pass][i / 3]).collect();
-        assert_eq!(turns, whole[pass]);
-        let mut all = turns;
-        all.sort_unstable();
-        assert_eq!(all, (0..12).collect::<Vec<u32>>());
+    let whole = drawn(Shard::WHOLE, 12);
+    assert_ne!(whole[1].labels, whole[3].labels, "every pass has an order of its own");
+    // Ranks of one batch of three each; two ranks of two of four; one batch of one in the middle.
+    for (first, take, of) in [(0, 1, 3), (1, 1, 3), (2, 1, 3), (0, 2, 4), (2, 2, 4), (0, 3, 3)] {
+        let own: Vec<Batch> =
+            (0..12).filter(|i| (first..first + take).contains(&(i % of))).map(|i| whole[i].clone()).collect();
+        assert!(drawn(Shard { first, take, of }, own.len()) == own, "{first}, {take} of {of}");
     }
+    assert_eq!(whole[11].next, start.after(12, 2));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use common::{mvd, succeed};
 use mvd::config::FinetuneConfig;
 use mvd::gpu::{AdapterChoice, Gpu};
 use mvd::model::Vit;
+use mvd::ranks::Ranks;
 use mvd::recipes;
 use mvd::train::checkpoint::{Checkpoint, RunDir, Which};
 use mvd::train::log::StepRecord;
@@ -105,7 +106,7 @@ fn a_model_is_never_whole_in_host_memory() {
     let run = dir.join("run");
     let train = |config: &FinetuneConfig, dir: &RunDir, from: Option<Checkpoint>, begin: usize| {
         let mut watch = Watch { meter: Meter::new(), model, begin, saved: 0 };
-        finetune::train(&gpu, config, dir, from, &mut watch).unwrap_or_else(|e| panic!("{e}"));
+        finetune::train(&gpu, &Ranks::alone(), config, dir, from, &mut watch).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(watch.saved, 1);
     };
     let text = toml::to_string(&config).unwrap();

@@ -6,11 +6,13 @@ use std::str::FromStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
+use super::ranks::RankArgs;
 use super::{AdapterArgs, Failure, cost};
 use crate::config::{DataConfig, MaskRule, OptimConfig, SaveConfig};
 use crate::data::MaskKind;
 use crate::gpu::Recorder;
-use crate::train::fit;
+use crate::ranks::Launch;
+use crate::train::{fit, share};
 
 /// Sets a field where its flag was given.
 pub(super) fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
@@ -24,9 +26,9 @@ pub(super) fn switch(field: &mut bool, on: bool, off: bool) {
     *field = on || (*field && !off);
 }
 
-/// Decoding threads: as many as cores, 8 at most.
+/// Decoding threads: as many as cores, 8 at most; processes of one machine that train together share its cores.
 pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).min(8)
+    Launch::of_env().own_cores().min(8)
 }
 
 #[derive(Args, Clone)]
@@ -118,10 +120,10 @@ impl FromStr for Accumulate {
 
 #[derive(Args, Clone)]
 pub(super) struct OptimArgs {
-    /// Videos of a micro-batch [default for the published models: 8; in fine-tuning 4, of 2 clips each]; with --accumulate auto, of a step.
+    /// Videos of a micro-batch, under mpirun of each process [default for the published models: 8; in fine-tuning 4, of 2 clips each]; with --accumulate auto, of a step.
     #[arg(long)]
     batch: Option<usize>,
-    /// Micro-batches of a step; auto: the recipe's whole batch, in the largest micro-batches that fit in --memory.
+    /// Micro-batches of a step, under mpirun of each process; auto: the recipe's whole batch, in the largest micro-batches that fit in --memory.
     #[arg(long, value_name = "COUNT|auto")]
     accumulate: Option<Accumulate>,
     /// GiB that a step may be planned to take, for --accumulate auto.
@@ -161,14 +163,8 @@ pub(super) struct OptimArgs {
 
 impl OptimArgs {
     /// A run that has begun, `resumed`, keeps its warm-up.
-    pub fn apply(&self, c: &mut OptimConfig, resumed: bool) {
-        set(&mut c.batch, &self.batch);
-        match self.accumulate {
-            Some(Accumulate::Count(count)) => c.accumulate = count,
-            // The batch given is a step's.
-            Some(Accumulate::Auto) if self.batch.is_some() => c.accumulate = 1,
-            _ => {}
-        }
+    pub fn apply(&self, c: &mut OptimConfig, resumed: bool) -> Result<(), Failure> {
+        self.share(c, resumed)?;
         switch(&mut c.recompute, self.recompute, self.no_recompute);
         if let Some(epochs) = self.epochs {
             if !resumed && epochs < c.epochs && self.warmup_epochs.is_none() && c.warmup_epochs > 0.0 {
@@ -186,6 +182,24 @@ impl OptimArgs {
         set(&mut c.weight_decay, &self.weight_decay);
         set(&mut c.weight_decay_end, &self.weight_decay_end.or(self.weight_decay));
         set(&mut c.clip_grad, &self.clip_grad);
+        Ok(())
+    }
+
+    /// Shares a step out among the processes that train together.
+    fn share(&self, c: &mut OptimConfig, resumed: bool) -> Result<(), Failure> {
+        let count = match self.accumulate {
+            Some(Accumulate::Auto) => {
+                // The batch given is a step's.
+                if let Some(batch) = self.batch {
+                    (c.batch, c.accumulate, c.groups) = (batch, 1, 1);
+                }
+                return Ok(());
+            }
+            Some(Accumulate::Count(count)) => Some(count),
+            None => None,
+        };
+        let flags = share::Flags { batch: self.batch, accumulate: count };
+        Ok(share::fit(c, flags, Launch::of_env().size, resumed)?)
     }
 }
 
@@ -206,9 +220,10 @@ impl OptimArgs {
             return Ok(());
         }
         let (caps, _) = gpu.caps()?;
-        let memory = (self.memory * f64::from(1 << 30)) as usize;
-        *optim =
-            fit::fit(optim, memory, |optim| Ok::<_, Failure>(cost::planned(&caps, optim, &record)?.total_bytes()))?;
+        let (memory, ranks) = ((self.memory * f64::from(1 << 30)) as usize, Launch::of_env().size);
+        let planned = |optim: &OptimConfig| Ok::<_, Failure>(cost::planned(&caps, optim, &record)?.total_bytes());
+        *optim = fit::fit(optim, memory, ranks, planned)?;
+        share::regroup(optim, ranks, false)?;
         println!("micro-batches of {}, {} a step", optim.batch, optim.accumulate);
         Ok(())
     }
@@ -235,6 +250,8 @@ pub(super) struct RunArgs {
     /// Seed of weights, data order, crops, masks and dropout.
     #[arg(long)]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub ranks: RankArgs,
     /// Steps from one checkpoint to the next.
     #[arg(long)]
     save_every: Option<usize>,
@@ -271,7 +288,7 @@ impl Given {
 
     /// Refuses what a run that has begun cannot change; `more` is what this kind of run can change beside the usual.
     pub fn may_change(&self, more: &[&str]) -> Result<(), Failure> {
-        const CHANGEABLE: [&str; 31] = [
+        const CHANGEABLE: [&str; 33] = [
             "resume",
             "changed_data",
             "dry_run",
@@ -303,6 +320,8 @@ impl Given {
             "precision",
             "no_autotune",
             "cache",
+            "wire",
+            "rank_timeout",
         ];
         let fixed = |id: &&String| !CHANGEABLE.contains(&id.as_str()) && !more.contains(&id.as_str());
         let fixed: Vec<String> = self.0.iter().filter(fixed).map(|id| format!("--{}", id.replace('_', "-"))).collect();

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{AdapterArgs, Failure};
 use crate::config::OptimConfig;
 use crate::gpu::{Caps, Plan, PlanSummary, Recorder};
+use crate::ranks::Launch;
 
 /// What a step of this optimiser costs on an adapter of these capabilities.
 pub(super) fn planned(
@@ -38,5 +39,36 @@ pub(super) fn dry_run(
         other.total_bytes() as f64 / f64::from(1 << 20),
         other.flops / summary.flops
     );
+    println!("{}", exchange(&summary, Launch::of_env().size));
     Ok(())
+}
+
+/// What ranks exchange in a step; for a process alone, as many ranks as one likes.
+fn exchange(summary: &PlanSummary, ranks: usize) -> String {
+    let (of, factor) = match ranks {
+        1 => ("of many".to_owned(), 2.0),
+        _ => (format!("of {ranks}"), 2.0 * (ranks - 1) as f64 / ranks as f64),
+    };
+    let bytes = factor * summary.gradients as f64;
+    // The backward pass is two thirds of a micro-batch.
+    let seconds_at_tera = summary.flops * 2.0 / 3.0 / 1e12;
+    format!(
+        "with several ranks (mpirun): each {of} sends and receives {:.1} MiB a step; a link of {:.2} Gbit/s for each TFLOP/s that the \
+         GPU reaches hides it behind one backward pass",
+        bytes / f64::from(1 << 20),
+        8.0 * bytes / 1e9 / seconds_at_tera
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_bandwidth_of_ranks() {
+        let summary = PlanSummary { gradients: 100 << 20, flops: 3e12, ..PlanSummary::default() };
+        let text = exchange(&summary, 2);
+        assert!(text.contains("each of 2 sends and receives 100.0 MiB") && text.contains("0.42 Gbit/s"), "{text}");
+        assert!(exchange(&summary, 1).contains("each of many sends and receives 200.0 MiB"));
+    }
 }

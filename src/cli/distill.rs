@@ -8,12 +8,13 @@ use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, switch, th
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, cost, report, train};
+use super::{AdapterArgs, Failure, cost, ranks, report, train};
 use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, Which, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::op::loss::LossKind;
+use crate::ranks::{Launch, Ranks};
 use crate::recipes::{self, public};
 use crate::train::checkpoint::RunDir;
 use crate::train::session::Session;
@@ -189,7 +190,7 @@ impl Flags<DistillConfig> for DistillArgs {
         let before = (config.data.input_size, config.data.patch);
         self.data.apply(&mut config.data);
         self.mask.apply(&mut config.mask);
-        self.optim.apply(&mut config.optim, false);
+        self.optim.apply(&mut config.optim, false)?;
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.crop_min, &self.crop_min);
@@ -239,7 +240,7 @@ impl Flags<DistillConfig> for DistillArgs {
 
     fn change(&self, config: &mut DistillConfig) -> Result<(), Failure> {
         self.data.apply(&mut config.data);
-        self.optim.apply(&mut config.optim, true);
+        self.optim.apply(&mut config.optim, true)?;
         self.run.apply(&mut config.save);
         // The same teachers at another place: their digests stay.
         for (flag, given, teacher) in [
@@ -332,16 +333,17 @@ fn record(config: &DistillConfig, optim: &OptimConfig, rec: &mut Recorder) -> Re
 }
 
 pub(super) fn run(args: &DistillArgs, given: &Given) -> Result<(), Failure> {
-    if args.run.dry_run {
-        let config = train::planned_config(args, given)?;
-        return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
-    }
-    let stop = Stop::listen()?;
-    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
-    let gpu = args.gpu.open()?;
-    let outcome = train::report("distil", &stop, |bar| distill::train(&gpu, &config, &dir, from, bar))?;
-    say(&format!("student: {}", outcome.checkpoint.join("weights.safetensors").display()));
-    Ok(())
+    ranks::together(&args.run.ranks, |ranks, stop| {
+        if args.run.dry_run {
+            let config = train::planned_config(args, given)?;
+            return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
+        }
+        let Session { dir, config, from, .. } = train::open(args, given, ranks, stop)?;
+        let gpu = args.gpu.open_as(ranks)?;
+        let outcome = train::report("distil", stop, |bar| distill::train(&gpu, ranks, &config, &dir, from, bar))?;
+        say(&format!("student: {}", outcome.checkpoint.join("weights.safetensors").display()));
+        Ok(())
+    })
 }
 
 /// Steps that each of the built-in run's teachers is trained for.
@@ -350,6 +352,9 @@ const TEACHER_STEPS: usize = 120;
 /// Makes the built-in run's clips and trains its teachers on them, beside the run directory, unless they are there. Both
 /// belong to the seed.
 fn built_in(args: &DistillArgs, config: &mut DistillConfig, stop: &Stop) -> Result<(), Failure> {
+    if Launch::of_env().size > 1 {
+        return Err("--data: expected one where several processes train; the built-in clips are for one process".into());
+    }
     let folder = args.out.parent().unwrap_or(Path::new(".")).join(format!("built-in-{}", config.seed));
     let list = folder.join("list.txt");
     let set = SynthConfig { seed: config.seed, ..BUILT_IN };
@@ -380,7 +385,7 @@ fn built_in_teacher(args: &DistillArgs, dir: &Path, config: PretrainConfig, stop
     if from.as_ref().is_none_or(|from| from.state.step < config.optim.steps) {
         say(&format!("stage one: {} for {} steps", dir.display(), config.optim.steps));
         let gpu = args.gpu.open()?;
-        train::report("pretrain", stop, |bar| pretrain::train(&gpu, &config, &run, from, bar))?;
+        train::report("pretrain", stop, |bar| pretrain::train(&gpu, &Ranks::alone(), &config, &run, from, bar))?;
     }
     Ok(run.weights(Which::Newest)?)
 }

@@ -9,7 +9,7 @@ use super::model::named;
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, cost, train};
+use super::{AdapterArgs, Failure, cost, ranks, train};
 use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, Which, size};
 use crate::data::{RandAugment, read_names};
 use crate::gpu::Recorder;
@@ -216,7 +216,7 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
         let mut config = train::base(&self.run, recipes::finetune, preset)?;
         config.data.threads = threads();
         self.data.apply(&mut config.data);
-        self.optim.apply(&mut config.optim, false);
+        self.optim.apply(&mut config.optim, false)?;
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.encoder, &self.size);
@@ -262,7 +262,7 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
 
     fn change(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
         self.data.apply(&mut config.data);
-        self.optim.apply(&mut config.optim, true);
+        self.optim.apply(&mut config.optim, true)?;
         self.run.apply(&mut config.save);
         set(&mut config.val, &self.val);
         // Runs of versions that kept no names: those of their set, which is the same, or given ones.
@@ -293,15 +293,16 @@ fn record(config: &FinetuneConfig, optim: &OptimConfig, rec: &mut Recorder) -> R
 }
 
 pub(super) fn run(args: &FinetuneArgs, given: &Given) -> Result<(), Failure> {
-    if args.run.dry_run {
-        let config = train::planned_config(args, given)?;
-        let (optim, repeats) = (&config.optim, config.repeats);
-        return cost::dry_run(&args.gpu, &config, (optim, repeats), |optim, rec| record(&config, optim, rec));
-    }
-    let stop = Stop::listen()?;
-    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
-    let gpu = args.gpu.open()?;
-    let outcome = train::report("fine-tune", &stop, |bar| finetune::train(&gpu, &config, &dir, from, bar))?;
-    say(&format!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display()));
-    Ok(())
+    ranks::together(&args.run.ranks, |ranks, stop| {
+        if args.run.dry_run {
+            let config = train::planned_config(args, given)?;
+            let (optim, repeats) = (&config.optim, config.repeats);
+            return cost::dry_run(&args.gpu, &config, (optim, repeats), |optim, rec| record(&config, optim, rec));
+        }
+        let Session { dir, config, from, .. } = train::open(args, given, ranks, stop)?;
+        let gpu = args.gpu.open_as(ranks)?;
+        let outcome = train::report("fine-tune", stop, |bar| finetune::train(&gpu, ranks, &config, &dir, from, bar))?;
+        say(&format!("classifier: {}", outcome.checkpoint.join("weights.safetensors").display()));
+        Ok(())
+    })
 }

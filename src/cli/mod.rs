@@ -22,6 +22,7 @@ mod predict;
 mod prepare;
 mod pretrain;
 mod probe;
+mod ranks;
 mod recipes;
 mod report;
 mod selftest;
@@ -41,6 +42,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::demo::Error as DemoError;
 use crate::gpu::{self, AdapterChoice, Caps, Gpu, Kernels, Precision, list_adapters, store};
+use crate::ranks::Ranks;
 use crate::train::Error as RunError;
 
 /// Masked video distillation on any GPU.
@@ -105,7 +107,8 @@ enum Command {
 /// Which GPU to run on.
 #[derive(Args, Clone)]
 struct AdapterArgs {
-    /// Index or part of a name, see `mvd adapters`; by default discrete before integrated before software.
+    /// Index or part of a name, see `mvd adapters`; by default discrete before integrated before software. Under mpirun a list such as
+    /// 0,1 has one for each process of a host; by default they take those of the best kind in turn.
     #[arg(long, env = "MVD_ADAPTER")]
     adapter: Option<String>,
     /// vulkan, metal, dx12 or gl.
@@ -129,6 +132,7 @@ impl AdapterArgs {
     fn choice(&self) -> AdapterChoice {
         AdapterChoice {
             adapter: self.adapter.clone(),
+            local: None,
             backend: self.backend.clone(),
             kernels: self.kernels,
             precision: self.precision,
@@ -143,6 +147,12 @@ impl AdapterArgs {
 
     fn open(&self) -> Result<Arc<Gpu>, Failure> {
         Ok(Arc::new(Gpu::open(&self.choice())?))
+    }
+
+    /// The adapter of this process among those that train together.
+    fn open_as(&self, ranks: &Ranks) -> Result<Arc<Gpu>, Failure> {
+        let local = Some(ranks.local()).filter(|_| ranks.size() > 1);
+        Ok(Arc::new(Gpu::open(&AdapterChoice { local, ..self.choice() })?))
     }
 
     /// What to plan for, and its name: the adapter, or what every adapter can do where there is none.
@@ -170,6 +180,10 @@ pub fn main() -> ExitCode {
     let given = matches.subcommand().and_then(|(name, flags)| Some(Given::of(command.find_subcommand(name)?, flags)));
     let given = given.unwrap_or_default();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Err(error) = ranks::expect_training(matches.subcommand_name().unwrap_or_default()) {
+        eprintln!("mvd: {error}");
+        return ExitCode::FAILURE;
+    }
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Distill(args) => distill::run(&args, &given),

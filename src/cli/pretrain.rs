@@ -8,7 +8,7 @@ use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
-use super::{AdapterArgs, Failure, cost, train};
+use super::{AdapterArgs, Failure, cost, ranks, train};
 use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, size};
 use crate::gpu::Recorder;
 use crate::model::Vit;
@@ -91,7 +91,7 @@ impl Flags<PretrainConfig> for PretrainArgs {
         config.data.threads = threads();
         self.data.apply(&mut config.data);
         self.mask.apply(&mut config.mask);
-        self.optim.apply(&mut config.optim, false);
+        self.optim.apply(&mut config.optim, false)?;
         self.run.apply(&mut config.save);
         set(&mut config.seed, &self.run.seed);
         set(&mut config.crop, &self.crop);
@@ -115,7 +115,7 @@ impl Flags<PretrainConfig> for PretrainArgs {
     fn change(&self, config: &mut PretrainConfig) -> Result<(), Failure> {
         self.of_kind(config, "--resume")?;
         self.data.apply(&mut config.data);
-        self.optim.apply(&mut config.optim, true);
+        self.optim.apply(&mut config.optim, true)?;
         self.run.apply(&mut config.save);
         self.fitted(config)?;
         Ok(config.validate()?)
@@ -130,14 +130,15 @@ fn record(config: &PretrainConfig, optim: &OptimConfig, rec: &mut Recorder) -> R
 }
 
 pub(super) fn run(args: &PretrainArgs, given: &Given) -> Result<(), Failure> {
-    if args.run.dry_run {
-        let config = train::planned_config(args, given)?;
-        return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
-    }
-    let stop = Stop::listen()?;
-    let Session { dir, config, from, .. } = train::open(args, given, &stop)?;
-    let gpu = args.gpu.open()?;
-    let outcome = train::report("pretrain", &stop, |bar| pretrain::train(&gpu, &config, &dir, from, bar))?;
-    say(&format!("teacher: {}", outcome.checkpoint.join("weights.safetensors").display()));
-    Ok(())
+    ranks::together(&args.run.ranks, |ranks, stop| {
+        if args.run.dry_run {
+            let config = train::planned_config(args, given)?;
+            return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
+        }
+        let Session { dir, config, from, .. } = train::open(args, given, ranks, stop)?;
+        let gpu = args.gpu.open_as(ranks)?;
+        let outcome = train::report("pretrain", stop, |bar| pretrain::train(&gpu, ranks, &config, &dir, from, bar))?;
+        say(&format!("teacher: {}", outcome.checkpoint.join("weights.safetensors").display()));
+        Ok(())
+    })
 }

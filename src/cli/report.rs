@@ -31,11 +31,13 @@ pub(super) struct TrainBar {
     what: &'static str,
     stop: Stop,
     pace: Pace,
+    /// The share of the time that was spent in sums over ranks.
+    exchange: Option<f64>,
 }
 
 impl TrainBar {
     pub fn new(what: &'static str, stop: Stop) -> Self {
-        TrainBar { bar: ProgressBar::hidden(), validation: None, what, stop, pace: Pace::new(0, 0) }
+        TrainBar { bar: ProgressBar::hidden(), validation: None, what, stop, pace: Pace::new(0, 0), exchange: None }
     }
 
     pub fn finish(&self) {
@@ -105,8 +107,9 @@ impl Reporter for TrainBar {
 
     fn step(&mut self, r: &StepRecord, clips_per_second: f64, waited: Duration) {
         let losses: String = r.losses.iter().map(|(n, v)| format!("{} {v:.4} ", n.replace("loss_", ""))).collect();
+        let exchange = self.exchange.map(|share| format!(", exchange {:.0} %", 100.0 * share)).unwrap_or_default();
         let text = format!(
-            "{losses}grad {:.3} lr {:.2e} {clips_per_second:.1} clips/s, data waited {:.1} s",
+            "{losses}grad {:.3} lr {:.2e} {clips_per_second:.1} clips/s, data waited {:.1} s{exchange}",
             r.grad_norm,
             r.lr,
             waited.as_secs_f64()
@@ -118,6 +121,10 @@ impl Reporter for TrainBar {
         }
         self.bar.set_message(text);
         self.bar.set_position(r.step as u64);
+    }
+
+    fn exchanged(&mut self, share: f64) {
+        self.exchange = Some(share);
     }
 
     fn saved(&mut self, path: &Path, took: Duration) {

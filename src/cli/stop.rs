@@ -1,5 +1,5 @@
-//! Signals that end a run after the step at hand: SIGINT (Ctrl-C), SIGTERM, and on Unix SIGPIPE, when nobody reads the
-//! output any more. A second one ends the program at once.
+//! Signals that end a run after the step at hand: SIGINT (Ctrl-C), SIGTERM, and on Unix SIGUSR1, which `mpirun` hands on to all of its
+//! processes, and SIGPIPE, when nobody reads the output any more. A second SIGINT or SIGTERM ends the program at once.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -45,7 +45,9 @@ impl Stop {
             flag::register_usize(signal, Arc::clone(&stop.0), signal as usize)?;
         }
         #[cfg(unix)]
-        flag::register_usize(libc::SIGPIPE, Arc::clone(&stop.0), libc::SIGPIPE as usize)?;
+        for signal in [libc::SIGUSR1, libc::SIGPIPE] {
+            flag::register_usize(signal, Arc::clone(&stop.0), signal as usize)?;
+        }
         let heard = stop.clone();
         // A handler of signals may not print. The thread ends with the program.
         std::thread::spawn(move || {

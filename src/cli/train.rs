@@ -9,6 +9,7 @@ use super::args::{Given, RunArgs};
 use super::report::{TrainBar, say};
 use super::stop::Stop;
 use crate::config::from_toml;
+use crate::ranks::Ranks;
 use crate::recipes::Unknown;
 use crate::train::checkpoint::{RunDir, Which};
 use crate::train::session::{self, RunConfig, Session};
@@ -65,20 +66,48 @@ pub(super) fn planned_config<C: RunConfig, F: Flags<C>>(flags: &F, given: &Given
     Ok(config)
 }
 
-/// The run that `--resume` names, with what the flags change, else a new one.
-pub(super) fn open<C: RunConfig, F: Flags<C>>(flags: &F, given: &Given, stop: &Stop) -> Result<Session<C>, Failure> {
+/// The run that `--resume` names, with what the flags change, else a new one. Rank 0 opens it first; the others read what it left.
+pub(super) fn open<C: RunConfig, F: Flags<C>>(
+    flags: &F,
+    given: &Given,
+    ranks: &Ranks,
+    stop: &Stop,
+) -> Result<Session<C>, Failure> {
     let args = flags.run();
-    let Some(path) = &args.resume else { return Ok(Session::create(flags.out(), flags.complete(stop)?)?) };
+    let Some(path) = &args.resume else {
+        let config = flags.complete(stop)?;
+        same(ranks, &config)?;
+        let create = if ranks.is_first() { Session::create } else { Session::join };
+        return Ok(create(flags.out(), config)?);
+    };
     given.may_change(F::CHANGEABLE)?;
-    let mut session = Session::<C>::resume(path)?;
+    let mut session = if ranks.is_first() {
+        let session = Session::<C>::resume(path)?;
+        ranks.barrier()?;
+        session
+    } else {
+        ranks.barrier()?;
+        Session::join_resumed(path)?
+    };
     if let Some(from) = &mut session.from {
         from.state.any_set = args.changed_data;
     }
     let mut config = session.config.clone();
     flags.change(&mut config)?;
+    same(ranks, &config)?;
     let session = session.with(config)?;
     session.notes.iter().for_each(|note| say(note));
     Ok(session)
+}
+
+/// That all ranks do the same with the same program.
+fn same(ranks: &Ranks, config: &impl RunConfig) -> Result<(), Failure> {
+    if ranks.size() > 1 {
+        let text = format!("{}\n{}", env!("CARGO_PKG_VERSION"), toml::to_string(&config.core())?);
+        let advice = "start all with the same flags, variables MVD_.. and version of mvd";
+        ranks.agree("version and config", text.as_bytes(), advice)?;
+    }
+    Ok(())
 }
 
 /// Trains under a progress bar and reports the end.

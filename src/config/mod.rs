@@ -137,8 +137,11 @@ pub struct DataConfig {
 pub struct OptimConfig {
     /// Videos of a micro-batch; each gives one clip, or in fine-tuning `repeats`.
     pub batch: usize,
-    /// Micro-batches of a step.
+    /// Micro-batches of a step, of all ranks together.
     pub accumulate: usize,
+    /// Parts of them whose gradients are summed apart, each by one rank, and then in order.
+    #[serde(default = "one")]
+    pub groups: usize,
     /// Keep no activations of blocks for the backward pass, but compute them again.
     #[serde(default)]
     pub recompute: bool,
@@ -177,6 +180,11 @@ pub struct SaveConfig {
     pub keep_last: usize,
     /// Checkpoints kept for ever: every that many steps; 0: none.
     pub keep_every: usize,
+}
+
+/// What a config written before there was a choice means.
+fn one() -> usize {
+    1
 }
 
 /// What a config written before there was a choice means.
@@ -349,7 +357,11 @@ impl OptimConfig {
     }
 
     fn check(&self, check: &mut Check) {
-        check.counts(&[("--batch", self.batch), ("--accumulate", self.accumulate)]);
+        check.counts(&[("--batch", self.batch), ("--accumulate", self.accumulate), ("groups", self.groups)]);
+        let (accumulate, groups) = (self.accumulate, self.groups);
+        check.need(groups == 0 || accumulate.is_multiple_of(groups), || {
+            format!("groups: expected a number that divides --accumulate, {accumulate}, got {groups}")
+        });
         check.need(self.steps > 0 || self.epochs > 0, || {
             "--epochs, --steps: expected one of them over 0, got 0 and 0".into()
         });

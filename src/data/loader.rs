@@ -29,19 +29,55 @@ pub struct Position {
     pub batch: usize,
 }
 
-/// Which share of every pass is drawn, where several processes work through one set: each takes every `of`-th video of
-/// the same shuffled order, so that together they draw each once.
+impl Position {
+    /// The position so many batches later, where a pass has `in_pass` of them.
+    #[must_use]
+    pub fn after(self, batches: usize, in_pass: usize) -> Position {
+        let all = self.batch + batches;
+        Position { epoch: self.epoch + all / in_pass.max(1), batch: all % in_pass.max(1) }
+    }
+}
+
+/// Which batches are loaded, where several processes work through one set: of every `of` batches from the start on, `take` from
+/// the one numbered `first` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
-    /// This process, from 0.
-    pub rank: usize,
-    /// How many there are.
+    /// Batches of others before the first.
+    pub first: usize,
+    /// Batches of this process.
+    pub take: usize,
+    /// Batches of all.
     pub of: usize,
 }
 
 impl Shard {
-    /// All of it.
-    pub const WHOLE: Shard = Shard { rank: 0, of: 1 };
+    /// All of them.
+    pub const WHOLE: Shard = Shard { first: 0, take: 1, of: 1 };
+}
+
+/// A walk over the batches of a shard.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    at: Position,
+    /// Number of the batch among every `shard.of`.
+    turn: usize,
+    shard: Shard,
+    in_pass: usize,
+}
+
+impl Walk {
+    fn new(at: Position, shard: Shard, in_pass: usize) -> Walk {
+        Walk { at: at.after(shard.first, in_pass), turn: shard.first, shard, in_pass }
+    }
+
+    /// Goes on to the next batch of the shard.
+    fn step(&mut self) {
+        let Shard { first, take, of } = self.shard;
+        let within = self.turn + 1 < first + take;
+        let skipped = if within { 0 } else { of - take };
+        self.turn = if within { self.turn + 1 } else { first };
+        self.at = self.at.after(1 + skipped, self.in_pass);
+    }
 }
 
 /// How a set is loaded.
@@ -61,7 +97,7 @@ pub struct LoaderConfig {
     pub max_bad: f64,
     /// Where to start.
     pub start: Position,
-    /// Which share of it.
+    /// Which batches.
     pub shard: Shard,
 }
 
@@ -78,7 +114,7 @@ pub struct Batch {
     pub masked: Vec<u32>,
     /// (B) labels; 0 for a video without one.
     pub labels: Vec<u32>,
-    /// Where to start after this batch.
+    /// The batch after this one in the order of all.
     pub next: Position,
 }
 
@@ -114,8 +150,11 @@ pub struct Loader {
     arrived: BTreeMap<Slot, Drawn>,
     /// Clips of each video that was handed out and not yet asked for another: as many as the next videos need.
     spent: Vec<Vec<Clip>>,
-    asked: Slot,
-    next: Position,
+    /// The batch of which videos are asked for, and how many of it were.
+    asked: (Walk, usize),
+    /// Videos that were asked for and not handed out.
+    ahead: usize,
+    next: Walk,
     threads: Vec<JoinHandle<()>>,
     waited: Duration,
 }
@@ -149,9 +188,10 @@ impl Loader {
             })
         };
         let handles = (0..threads).map(spawn).collect();
-        let asked = (next.epoch, next.batch * shared.config.batch);
+        let next = Walk::new(next, shared.config.shard, batches(&shared));
         let (tasks, arrived, spent) = (Some(tasks), BTreeMap::new(), Vec::new());
-        Loader { shared, tasks, done, arrived, spent, asked, next, threads: handles, waited: Duration::ZERO }
+        let (asked, waited) = ((next, 0), Duration::ZERO);
+        Loader { shared, tasks, done, arrived, spent, asked, ahead: 0, next, threads: handles, waited }
     }
 
     /// Batches of one pass over the set.
@@ -172,17 +212,19 @@ impl Loader {
     fn ask(&mut self) {
         let Some(tasks) = &self.tasks else { return };
         let batch = self.shared.config.batch;
-        let in_pass = batches(&self.shared) * batch;
         // Never more than two batches ahead of what was taken.
-        let ahead = |slot: Slot| (slot.0 - self.next.epoch) * in_pass + slot.1 - self.next.batch * batch;
-        while ahead(self.asked) < 2 * batch {
-            if let Err(refused) = tasks.try_send((self.asked, self.spent.pop().unwrap_or_default())) {
+        while self.ahead < 2 * batch {
+            let (walk, slots) = &mut self.asked;
+            let slot = (walk.at.epoch, walk.at.batch * batch + *slots);
+            if let Err(refused) = tasks.try_send((slot, self.spent.pop().unwrap_or_default())) {
                 self.spent.push(refused.into_inner().1);
                 break;
             }
-            self.asked.1 += 1;
-            if self.asked.1 == in_pass {
-                self.asked = (self.asked.0 + 1, 0);
+            self.ahead += 1;
+            *slots += 1;
+            if *slots == batch {
+                walk.step();
+                *slots = 0;
             }
         }
     }
@@ -192,7 +234,7 @@ impl Loader {
     /// # Errors
     /// Too many files cannot be read, or a file and all of its replacements.
     pub fn next_batch(&mut self, out: &mut Batch) -> Result<()> {
-        let Position { epoch, batch } = self.next;
+        let Position { epoch, batch } = self.next.at;
         let size = self.shared.config.batch;
         out.clear();
         for slot in batch * size..(batch + 1) * size {
@@ -210,12 +252,10 @@ impl Loader {
             }
             self.spent.push(spent);
         }
-        self.next.batch += 1;
-        if self.next.batch == batches(&self.shared) {
-            self.next = Position { epoch: epoch + 1, batch: 0 };
-        }
+        out.next = self.next.at.after(1, batches(&self.shared));
+        self.ahead -= size;
+        self.next.step();
         self.ask();
-        out.next = self.next;
         Ok(())
     }
 
@@ -249,7 +289,7 @@ impl Drop for Loader {
 
 /// Batches of one pass.
 fn batches_of(set: &Dataset, config: &LoaderConfig) -> usize {
-    (set.items.len() / config.shard.of.max(1) / config.batch.max(1)).max(1)
+    (set.items.len() / config.batch.max(1)).max(1)
 }
 
 fn batches(shared: &Shared) -> usize {
@@ -271,7 +311,6 @@ impl Shared {
 
     fn draw(&self, (epoch, slot): Slot, cutter: &mut Cutter) -> Drawn {
         let order = self.order(epoch);
-        let slot = slot * self.config.shard.of.max(1) + self.config.shard.rank;
         let mut rng = rng(self.config.seed, epoch, slot, 1);
         let mut index = order.get(slot % order.len().max(1)).copied().unwrap_or_default();
         let mut last = None;

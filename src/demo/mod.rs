@@ -25,6 +25,7 @@ use crate::data::{Dataset, Index, Items, synth};
 use crate::eval::probe::{Features, linear};
 use crate::gpu::Gpu;
 use crate::model::Vit;
+use crate::ranks::Ranks;
 use crate::train::checkpoint::{self, Checkpoint, RunDir, Which};
 use crate::train::log::{self, Validation};
 use crate::train::session::{RunConfig, Session};
@@ -285,7 +286,14 @@ impl Demo<'_> {
         name: &str,
         config: C,
         (steps, cost): (usize, Cost),
-        train: impl FnOnce(&Arc<Gpu>, &C, &RunDir, Option<Checkpoint>, &mut dyn Reporter) -> Result<Outcome, train::Error>,
+        train: impl FnOnce(
+            &Arc<Gpu>,
+            &Ranks,
+            &C,
+            &RunDir,
+            Option<Checkpoint>,
+            &mut dyn Reporter,
+        ) -> Result<Outcome, train::Error>,
     ) -> Result<PathBuf, Error> {
         let before = self.share();
         self.done += cost.of(steps);
@@ -293,7 +301,7 @@ impl Demo<'_> {
         let Session { dir, config, from, notes } = Session::create_or_resume(&self.run_path(name), config)?;
         notes.iter().for_each(|note| self.progress.note(note));
         if from.as_ref().is_none_or(|from| from.state.step < steps) {
-            train(self.gpu, &config, &dir, from, self.progress).map_err(|error| match error {
+            train(self.gpu, &Ranks::alone(), &config, &dir, from, self.progress).map_err(|error| match error {
                 train::Error::Stopped { signal, .. } => Error::Stopped { signal },
                 error => error.into(),
             })?;

@@ -14,6 +14,7 @@ use crate::config::{
 use crate::data::synth::{Background, Level, SynthConfig};
 use crate::gpu::Gpu;
 use crate::model::{Grid, Vit};
+use crate::ranks::Ranks;
 use crate::recipes;
 use crate::train::checkpoint::RunDir;
 use crate::train::log::StepRecord;
@@ -322,7 +323,7 @@ pub fn measure(
     let steps = TIMED[0];
     let teacher = |kind, name| {
         let config = configs.pretrain(kind, steps)?;
-        time(&at(name), &config, |dir, watch| pretrain::train(gpu, &config, dir, None, watch))
+        time(&at(name), &config, |dir, watch| pretrain::train(gpu, &Ranks::alone(), &config, dir, None, watch))
     };
     told("the image teacher's speed");
     let (image, image_weights) = teacher(PretrainKind::Image, "image")?;
@@ -330,7 +331,7 @@ pub fn measure(
     let (video, video_weights) = teacher(PretrainKind::Video, "video")?;
     let student = |image: Option<&Path>, name| {
         let config = configs.distill(image, Some(&video_weights), steps)?;
-        time(&at(name), &config, |dir, watch| distill::train(gpu, &config, dir, None, watch))
+        time(&at(name), &config, |dir, watch| distill::train(gpu, &Ranks::alone(), &config, dir, None, watch))
     };
     told("a student's speed");
     let (one, _) = student(None, "one")?;
@@ -338,7 +339,8 @@ pub fn measure(
     let (both, _) = student(Some(&image_weights), "both")?;
     told("fine-tuning's speed");
     let config = FinetuneConfig { val: PathBuf::new(), ..configs.finetune(None, EncoderKind::Mvd, SHAPE, steps)? };
-    let (tuning, _) = time(&at("tuning"), &config, |dir, watch| finetune::train(gpu, &config, dir, None, watch))?;
+    let (tuning, _) =
+        time(&at("tuning"), &config, |dir, watch| finetune::train(gpu, &Ranks::alone(), &config, dir, None, watch))?;
     Ok(Costs { image, video, one, both, tuning })
 }
 

@@ -23,6 +23,19 @@ pub enum Error {
         /// The adapters there are.
         found: String,
     },
+    /// More processes on a host than adapters for them.
+    #[error(
+        "{processes} processes were started on this host, and there are {adapters} adapters for them: start as many, or list one \
+         for each with --adapter, also several times the same (`--adapter 0,0,1,1`); found: {found}"
+    )]
+    FewAdapters {
+        /// Processes.
+        processes: usize,
+        /// Adapters that may be taken.
+        adapters: usize,
+        /// The adapters there are.
+        found: String,
+    },
     /// f16 operands were asked for where they cannot be had.
     #[error(
         "--precision f16 needs cooperative matrices of 8 x 8 or 16 x 16 that multiply f16 and sum f32; adapter {adapter} {reason}: \

@@ -18,7 +18,7 @@ pub use record::{
     Recorder, Tensor, Trial, Twin, grid,
 };
 pub use run::{
-    AdapterChoice, Engine, EngineOptions, Gpu, NamedValues, NodeError, NodeTime, Region, Values, check, list_adapters,
-    store, tune,
+    AdapterChoice, Engine, EngineOptions, Exchange, Gpu, NamedValues, NodeError, NodeTime, Region, Values, check,
+    list_adapters, store, tune,
 };
 pub use step::StepValues;

@@ -133,6 +133,7 @@ fn pretraining() -> OptimConfig {
     OptimConfig {
         batch: 1024,
         accumulate: 1,
+        groups: 1,
         recompute: false,
         epochs: 401,
         steps: 0,

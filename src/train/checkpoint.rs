@@ -103,6 +103,8 @@ pub struct RunDir {
     disk: Disk,
     /// Whether it is to be made.
     new: bool,
+    /// Whether it is another process's, rank 0's, that makes it and writes there.
+    joined: bool,
     /// The `config.toml` to be written when training begins.
     config: Option<String>,
     /// Where what an earlier start logged goes then.
@@ -124,7 +126,12 @@ impl RunDir {
 
     fn at(path: &Path) -> RunDir {
         let (path, disk, lock) = (path.to_owned(), Disk::real(), OnceLock::new());
-        RunDir { path, disk, new: false, config: None, aside: None, lock }
+        RunDir { path, disk, new: false, joined: false, config: None, aside: None, lock }
+    }
+
+    /// A run directory that another process, rank 0, makes and writes to.
+    pub fn joined(path: &Path) -> RunDir {
+        RunDir { joined: true, ..RunDir::at(path) }
     }
 
     /// Whether a new run can be made here.
@@ -144,6 +151,9 @@ impl RunDir {
     /// Another process was faster, or the system refuses.
     pub fn establish(&self) -> Result<(), Error> {
         let RunDir { path, disk, .. } = self;
+        if self.joined {
+            return Ok(());
+        }
         if self.new {
             disk.create_dir(path).map_err(io("create", path))?;
             let lock = self.locked()?;

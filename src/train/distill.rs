@@ -15,6 +15,7 @@ use crate::model::encoder::Family;
 use crate::model::load::load;
 use crate::model::opened::{Given, Opened};
 use crate::model::step::{Pixels, Step};
+use crate::ranks::Ranks;
 
 /// A teacher whose loss has weight.
 fn weighty(teacher: &Option<TeacherConfig>) -> Option<&TeacherConfig> {
@@ -94,6 +95,7 @@ impl Task for Distillation<'_> {
 /// Whatever ends the run; the last checkpoint stays whole.
 pub fn train(
     gpu: &Arc<Gpu>,
+    ranks: &Ranks,
     config: &DistillConfig,
     dir: &RunDir,
     from: Option<Checkpoint>,
@@ -116,6 +118,7 @@ pub fn train(
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
         classes: None,
+        ranks,
     };
     run::train(gpu, &job, &mut Distillation { config, arch }, dir, from, reporter)
 }

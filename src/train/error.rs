@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::checkpoint_error;
 use super::feed::Feed;
+use super::share;
 use crate::config::{ParseError, Problems};
-use crate::{data, eval, gpu, weights};
+use crate::{data, eval, gpu, ranks, weights};
 
 /// Why a run ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,12 @@ pub enum Error {
     /// The run directory.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint_error::Error),
+    /// Other ranks.
+    #[error(transparent)]
+    Ranks(#[from] ranks::Error),
+    /// A step that cannot be shared out among ranks.
+    #[error(transparent)]
+    Share(#[from] share::Error),
     /// A config's text.
     #[error(transparent)]
     Parse(#[from] ParseError),
@@ -123,6 +130,7 @@ pub enum Error {
 pub(crate) fn signal_name(signal: i32) -> String {
     match signal {
         2 => "SIGINT".to_owned(),
+        10 => "SIGUSR1".to_owned(),
         13 => "SIGPIPE: nobody reads its output".to_owned(),
         15 => "SIGTERM".to_owned(),
         other => format!("signal {other}"),

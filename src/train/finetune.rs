@@ -17,6 +17,7 @@ use crate::model::classifier::{ClassifierArch, Pooling};
 use crate::model::opened::{Given, Opened};
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
+use crate::ranks::Ranks;
 use crate::weights::{self, LazyTensor, Spec, Tensors};
 
 /// The shapes of a config's step.
@@ -129,6 +130,7 @@ impl Task for Finetuning<'_> {
 /// Whatever ends the run; the last checkpoint stays whole.
 pub fn train(
     gpu: &Arc<Gpu>,
+    ranks: &Ranks,
     config: &FinetuneConfig,
     dir: &RunDir,
     from: Option<Checkpoint>,
@@ -160,6 +162,7 @@ pub fn train(
             cutmix: config.cutmix,
         }),
         classes: Some(config.known_classes()),
+        ranks,
     };
     run::train(gpu, &job, &mut Finetuning { config, arch, val, matched }, dir, from, reporter)
 }

@@ -14,10 +14,14 @@ mod lock;
 pub mod log;
 mod place;
 pub mod pretrain;
+mod recorded;
 mod run;
 pub mod schedule;
 pub mod session;
+pub mod share;
+mod summing;
 mod task;
+mod together;
 mod transfer;
 
 pub use error::Error;

@@ -13,6 +13,7 @@ use crate::gpu::{Gpu, Recorder};
 use crate::model::pixels::PixelArch;
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
+use crate::ranks::Ranks;
 
 /// The shapes of a config's step.
 ///
@@ -48,6 +49,7 @@ impl Task for PixelArch {
 /// Whatever ends the run; the last checkpoint stays whole.
 pub fn train(
     gpu: &Arc<Gpu>,
+    ranks: &Ranks,
     config: &PretrainConfig,
     dir: &RunDir,
     from: Option<Checkpoint>,
@@ -69,6 +71,7 @@ pub fn train(
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
         classes: None,
+        ranks,
     };
     run::train(gpu, &job, &mut arch, dir, from, reporter)
 }

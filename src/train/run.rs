@@ -9,13 +9,16 @@ use super::error::Error;
 use super::feed::Feed;
 use super::log::{self, RunLog, StepRecord, Validation};
 use super::place::{Place, place};
+use super::recorded::recorded;
 use super::schedule::{Length, Schedule, scaled_lr};
+use super::share::Share;
+use super::summing::Summing;
 use super::task::{Job, Outcome, Reporter, Task};
-use super::transfer;
+use super::{together, transfer};
 use crate::config::{OptimConfig, SaveConfig};
-use crate::data::{self, Batch, Loader, LoaderConfig, Shard};
+use crate::data::{self, Batch, Loader, LoaderConfig};
 use crate::eval;
-use crate::gpu::{Caps, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, check, tune};
+use crate::gpu::{Engine, EngineOptions, Gpu, Phase, Plan, StepValues};
 use crate::model::step::Step;
 use crate::op::scalars;
 
@@ -26,8 +29,13 @@ struct Run<'a> {
     loader: Loader,
     lr: Schedule,
     decay: Schedule,
-    log: RunLog,
+    /// Rank 0's alone.
+    log: Option<RunLog>,
     dir: &'a RunDir,
+    /// This rank's part of each step.
+    share: Share,
+    /// What sums gradients where more than this rank's GPU adds them up.
+    summing: Option<Summing>,
     batch: Batch,
     /// Where it stands once all steps submitted are done.
     state: State,
@@ -70,43 +78,15 @@ pub fn train(
     outcome
 }
 
-/// Records the step for this adapter, its kernels chosen by timing where that is wanted.
-fn recorded(
-    gpu: &Arc<Gpu>,
-    optim: &OptimConfig,
-    task: &mut dyn Task,
-    reporter: &mut dyn Reporter,
-) -> Result<(Recorder, Step), Error> {
-    let mut record = |caps: Caps| {
-        let mut rec = Recorder::new(caps);
-        rec.set_recompute(optim.recompute);
-        let step = task.record(&mut rec)?;
-        Ok::<_, Error>((rec, step))
-    };
-    let (rec, step) = record(gpu.caps().clone())?;
-    if !gpu.autotunes() {
-        // On a CPU there is one kernel for each operation, which the tests check.
-        let checked = if gpu.caps().software { None } else { check(gpu, &rec)? };
-        return checked.map_or(Ok((rec, step)), record);
-    }
-    let mut told = |_: &str, _: &_, done, of| {
-        if done == 1 {
-            reporter.note(&format!(
-                "timing the kernels of {of} operations, once for this adapter; --no-autotune spares it"
-            ));
-        }
-    };
-    match tune(gpu, &rec, &mut told)? {
-        Some(caps) => record(caps),
-        None => Ok((rec, step)),
-    }
-}
-
 /// What is worth knowing of a run's length and rates.
-fn facts(optim: &OptimConfig, videos: usize, end: usize, repeats: usize, lr: &Schedule) -> Vec<String> {
-    let Schedule { base, warmup, .. } = *lr;
+fn facts(job: &Job<'_>, videos: usize, end: usize, lr: &Schedule) -> Vec<String> {
+    let (Schedule { base, warmup, .. }, optim, ranks) = (*lr, job.optim, job.ranks.size());
+    let shares = match ranks {
+        1 => String::new(),
+        _ => format!(": {ranks} ranks x {} x {}", optim.accumulate / ranks, optim.batch),
+    };
     vec![
-        format!("{videos} videos, {end} steps of {}", optim.of_step(repeats)),
+        format!("{videos} videos, {end} steps of {}{shares}", optim.of_step(job.clip.repeats)),
         format!("learning rate {base:.3e} ({} x {} / 256), warm-up {warmup} steps", optim.lr, optim.total_batch()),
     ]
 }
@@ -120,28 +100,34 @@ fn begin<'a>(
     from: Option<Checkpoint>,
     reporter: &mut dyn Reporter,
 ) -> Result<Run<'a>, Error> {
-    let Job { data, optim, seed, .. } = *job;
-    let repeats = job.clip.repeats;
+    let Job { data, optim, seed, ranks, .. } = *job;
+    let share = Share::of(optim, ranks.rank(), ranks.size())?;
     let mut set = data.open(&data.path)?;
     let matched = job.classes.map(|known| set.match_classes(&data.path, &known)).transpose()?.flatten();
     let set = Arc::new(set);
     let before = from.as_ref().map_or_else(State::default, |from| from.state.clone());
-    let feed = Feed::of(&set.items, optim, repeats);
+    let feed = Feed::of(&set.items, optim, job.clip.repeats);
     let Place { position, shift, end, note } = place(&before, &feed, optim)?;
     let state = State { position, shift, feed: Some(feed), ..before };
-    let (rec, step) = recorded(gpu, optim, task, reporter)?;
+    let (rec, step) = recorded(gpu, job, task, reporter)?;
     let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     task.load_frozen(&engine, &step)?;
     match from {
         None => transfer::start(&engine, &step, &task.start(&step, seed)?)?,
         Some(from) => transfer::restore(&engine, &step, from)?,
     }
+    together::same_start(ranks, &engine, &step, &state)?;
+    let summing = if share.summed { Some(Summing::new(&engine, step.scalars)?) } else { None };
     dir.establish()?;
+    // Without a checkpoint it begins again.
+    ranks.set_go_on(format!("mvd {} --resume {}", job.command, dir.path().display()));
+    let log = if ranks.is_first() { Some(RunLog::open(dir.path(), state.step, state.due)) } else { None };
+    let log = log.transpose().map_err(|e| log_error(dir, e))?;
 
     let Length { total, warmup, .. } = Length::of(optim, set.items.len());
     let [base, least] = [optim.lr, optim.min_lr].map(|lr| scaled_lr(lr, optim.total_batch()));
     let lr = Schedule { base, end: least, warmup, total };
-    let mut facts = facts(optim, set.items.len(), end, repeats, &lr);
+    let mut facts = facts(job, set.items.len(), end, &lr);
     facts.extend(matched);
     facts.extend(task.facts());
     facts.push(format!("on {}", gpu.describe()));
@@ -155,7 +141,7 @@ fn begin<'a>(
         threads: data.threads,
         max_bad: data.max_bad,
         start: position,
-        shard: Shard::WHOLE,
+        shard: share.shard(),
     };
     let now = Instant::now();
     Ok(Run {
@@ -165,8 +151,10 @@ fn begin<'a>(
         loader: Loader::new(set, config),
         lr,
         decay: Schedule { base: optim.weight_decay, end: optim.weight_decay_end, warmup: 0, total },
-        log: RunLog::open(dir.path(), state.step, state.due).map_err(|e| log_error(dir, e))?,
+        log,
         dir,
+        share,
+        summing,
         batch: Batch::default(),
         end,
         pending: VecDeque::new(),
@@ -202,17 +190,19 @@ impl Run<'_> {
         // Whether there is something to save.
         let mut dirty = self.state.due;
         if self.state.due {
-            self.state.due = !self.validate(task, reporter)?;
+            self.state.due = !self.validated(task, reporter)?;
         }
         loop {
             let step = self.state.step;
             let stop = reporter.stop().filter(|_| step < self.end || self.state.due);
             let timely = minutes > 0.0 && self.saved.elapsed().as_secs_f64() >= 60.0 * minutes;
+            let (stop, timely) = together::vote(self.job.ranks, stop, timely)?;
             let save = step.is_multiple_of(every) || step == self.end || timely || stop.is_some();
             if save && dirty {
                 self.save(reporter)?;
             }
             if let Some(signal) = stop {
+                self.job.ranks.barrier()?;
                 let go_on = self.dir.newest()?.map(|_| self.resume());
                 return Err(Error::Stopped { signal, step, go_on });
             }
@@ -226,9 +216,11 @@ impl Run<'_> {
                 self.finish(reporter)?;
             }
             if task.validates() && (self.state.position.epoch > before || self.state.step == self.end) {
-                self.state.due = !self.validate(task, reporter)?;
+                self.state.due = !self.validated(task, reporter)?;
             }
         }
+        // The others look for it once rank 0 has written it.
+        self.job.ranks.barrier()?;
         let checkpoint = self.dir.latest()?;
         Ok(Outcome { checkpoint, last: self.last.take(), bad_files: self.loader.bad_files() })
     }
@@ -251,14 +243,9 @@ impl Run<'_> {
             step: t as u32,
             ..StepValues::default()
         };
-        self.engine.run(Phase::Begin, &values)?;
         let epoch = self.state.position.epoch;
-        for micro in 0..optim.accumulate {
-            self.loader.next_batch(&mut self.batch)?;
-            self.state.position = self.batch.next;
-            self.feed(index, micro)?;
-            self.engine.run(Phase::Micro, &values)?;
-        }
+        self.micros(index, &values)?;
+        self.state.position = self.state.position.after(optim.accumulate, self.loader.batches());
         self.engine.run(Phase::Update, &values)?;
         self.engine.fetch_later(self.step.scalars)?;
         self.state.step = index + 1;
@@ -271,6 +258,28 @@ impl Run<'_> {
             lr,
             weight_decay,
         });
+        Ok(())
+    }
+
+    /// Submits this rank's micro-batches of a step; the gradients on the GPU are then those of the whole step.
+    fn micros(&mut self, index: usize, values: &StepValues) -> Result<(), Error> {
+        let Share { first, groups, micros, .. } = self.share;
+        for group in 0..groups {
+            self.engine.run(Phase::Begin, values)?;
+            for micro in 0..micros {
+                self.loader.next_batch(&mut self.batch)?;
+                self.feed(index, first + group * micros + micro)?;
+                match &mut self.summing {
+                    Some(summing) if micro + 1 == micros => summing.run(&mut self.engine, values)?,
+                    _ => self.engine.run(Phase::Micro, values)?,
+                }
+            }
+            match &mut self.summing {
+                Some(summing) if group + 1 == groups => summing.sum(&self.engine, self.job.ranks)?,
+                Some(summing) => summing.keep(&self.engine)?,
+                None => {}
+            }
+        }
         Ok(())
     }
 
@@ -317,11 +326,17 @@ impl Run<'_> {
         if canary != f64::from(step as f32) {
             return Err(Error::Unfinished { step, canary });
         }
-        self.log.step(&record).map_err(|e| log_error(self.dir, e))?;
+        if let Some(log) = &mut self.log {
+            log.step(&record).map_err(|e| log_error(self.dir, e))?;
+        }
         self.finished += 1;
         // Over the whole session: numbers are read late and, at a checkpoint, several at once.
         let clips = (self.finished * self.job.optim.total_batch() * self.job.clip.repeats) as f64;
-        reporter.step(&record, clips / self.clock.elapsed().as_secs_f64().max(1e-9), self.loader.waited());
+        let seconds = self.clock.elapsed().as_secs_f64().max(1e-9);
+        if self.job.ranks.size() > 1 {
+            reporter.exchanged(self.job.ranks.spent().as_secs_f64() / seconds);
+        }
+        reporter.step(&record, clips / seconds, self.loader.waited());
         self.last = Some(record);
         Ok(())
     }
@@ -367,11 +382,17 @@ impl Run<'_> {
         }
     }
 
+    /// The same by rank 0, while the others wait.
+    fn validated(&mut self, task: &mut dyn Task, reporter: &mut dyn Reporter) -> Result<bool, Error> {
+        self.drain(reporter)?;
+        let found = !self.job.ranks.is_first() || self.validate(task, reporter)?;
+        together::told(self.job.ranks, found)
+    }
+
     /// Has the weights and their averages looked at, logs what is found and keeps the best; says whether it came to the
     /// end, and was not told to stop.
     fn validate(&mut self, task: &mut dyn Task, reporter: &mut dyn Reporter) -> Result<bool, Error> {
         let step = self.state.step;
-        self.drain(reporter)?;
         let mut models = vec![("", transfer::weights(&self.engine, &self.step))];
         models.extend(transfer::averages(&self.engine, &self.step)?.map(|averages| (AVERAGED, averages)));
         let (mut values, mut winner) = (BTreeMap::new(), None);
@@ -393,7 +414,9 @@ impl Run<'_> {
             }
         }
         let text = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect::<Vec<_>>().join(", ");
-        self.log.validation(&Validation { step, values }).map_err(|e| log_error(self.dir, e))?;
+        if let Some(log) = &mut self.log {
+            log.validation(&Validation { step, values }).map_err(|e| log_error(self.dir, e))?;
+        }
         if let Some(weights) = winner {
             self.dir.save_best(weights, step, self.best).map_err(|error| self.ended(error.into()))?;
         }
@@ -404,8 +427,15 @@ impl Run<'_> {
     fn save(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
         self.drain(reporter)?;
         let clock = Instant::now();
+        let advice =
+            "the newest checkpoint was written before; go on from it with the same adapter and driver on all ranks";
+        together::same_weights(self.job.ranks, &self.engine, &self.step, advice).map_err(|e| self.ended(e))?;
         // A checkpoint is never ahead of the logs.
-        self.log.sync().map_err(|e| log_error(self.dir, e))?;
+        let Some(log) = &mut self.log else {
+            self.saved = clock;
+            return Ok(());
+        };
+        log.sync().map_err(|e| log_error(self.dir, e))?;
         let Run { engine, step, .. } = &*self;
         let checkpoint = Checkpoint {
             state: self.state.clone(),

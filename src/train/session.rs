@@ -235,6 +235,26 @@ impl<C: RunConfig> Session<C> {
         Ok(Session { dir, config, from, notes })
     }
 
+    /// A new run that rank 0 creates, for another rank, which writes nothing there.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn join(path: &Path, mut config: C) -> Result<Self, Error> {
+        settle(&mut config, false)?;
+        Ok(Session { dir: RunDir::joined(path), config, from: None, notes: Vec::new() })
+    }
+
+    /// A run that rank 0 goes on with, for another rank, once rank 0 has opened it.
+    ///
+    /// # Errors
+    /// Its files are not what they should be, or cannot be seen from here.
+    pub fn join_resumed(path: &Path) -> Result<Self, Error> {
+        let (_, text) = RunDir::read(path)?;
+        let (dir, config) = (RunDir::joined(path), parse(path, &text)?);
+        let from = dir.newest()?.map(|newest| Checkpoint::load(&newest)).transpose()?;
+        Ok(Session { dir, config, from, notes: Vec::new() })
+    }
+
     /// The same run, going on with this config: what is another value in it is written into the run's `config.toml` with
     /// the step, once training begins.
     ///

@@ -11,6 +11,7 @@ use crate::data::mix::MixConfig;
 use crate::data::{ClipConfig, KnownClasses, MaskConfig};
 use crate::gpu::{Engine, Recorder};
 use crate::model::step::Step;
+use crate::ranks::Ranks;
 use crate::weights::{self, LazyTensor, Tensors};
 
 /// What a run tells while it goes, and asks.
@@ -19,6 +20,8 @@ pub trait Reporter {
     fn start(&mut self, total: usize, first: usize, facts: &[String]);
     /// After each step.
     fn step(&mut self, record: &StepRecord, clips_per_second: f64, waited: Duration);
+    /// Before `step`, where several ranks train: the share of the time that this one has spent in sums over all.
+    fn exchanged(&mut self, _share: f64) {}
     /// After each checkpoint, and how long it took to write.
     fn saved(&mut self, path: &Path, took: Duration);
     /// Something else worth a line.
@@ -43,7 +46,7 @@ pub struct Outcome {
 }
 
 /// What a run learns from, whatever it learns.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Job<'a> {
     /// The command that goes on with it, after `mvd`.
     pub command: &'static str,
@@ -63,6 +66,8 @@ pub struct Job<'a> {
     pub mix: Option<MixConfig>,
     /// The classes of labels, if there are any.
     pub classes: Option<KnownClasses<'a>>,
+    /// The processes that train together.
+    pub ranks: &'a Ranks,
 }
 
 /// What differs from one kind of run to another.

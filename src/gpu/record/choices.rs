@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kernels that were found to be fastest, by question.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Choices {
     kernels: BTreeMap<String, String>,
     everywhere: Vec<String>,
@@ -14,6 +14,16 @@ impl Choices {
     /// These kernels wherever they are candidates.
     pub fn everywhere<'a>(kernels: impl IntoIterator<Item = &'a str>) -> Self {
         Choices { everywhere: kernels.into_iter().map(str::to_owned).collect(), ..Self::default() }
+    }
+
+    /// The choices as text, for another process with the same adapter.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What `to_text` gave; none if it is nothing of the kind.
+    pub fn of_text(text: &str) -> Option<Choices> {
+        serde_json::from_str(text).ok()
     }
 
     pub(in crate::gpu) fn insert(&mut self, question: String, kernel: String) {

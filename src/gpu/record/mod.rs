@@ -1,5 +1,6 @@
 //! Recording: a step as nodes over handles, and the plan of its memory. Nothing here runs.
 
+mod buckets;
 mod choices;
 pub(super) mod copies;
 mod copy;
@@ -11,6 +12,7 @@ mod slots;
 mod tape;
 mod tensor;
 
+pub(super) use buckets::Range;
 pub use choices::Choices;
 pub use dispatch::DispatchBuilder;
 pub(super) use node::{Command, Dispatch, Node};

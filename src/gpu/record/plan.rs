@@ -67,7 +67,8 @@ impl Plan {
 
     /// What the plan costs, by part.
     pub fn summary(&self) -> PlanSummary {
-        let mut summary = PlanSummary { planned: self.slots.total_bytes(), ..PlanSummary::default() };
+        let (planned, gradients) = (self.slots.total_bytes(), 4 * self.gradient_words());
+        let mut summary = PlanSummary { planned, gradients, ..PlanSummary::default() };
         for (index, info) in self.tensors.iter().enumerate() {
             match info.home {
                 Home::Transient | Home::Image if self.slots.of[index].is_some() => summary.unplanned += info.bytes(),
@@ -104,6 +105,8 @@ pub struct PlanSummary {
     pub inputs: usize,
     /// `(name, parameters, bytes with gradients and moments)` of each parameter set.
     pub sets: Vec<(String, usize, usize)>,
+    /// Bytes of the gradients that ranks sum.
+    pub gradients: usize,
     /// `(dispatches, FLOPs)` of each operation.
     pub operations: BTreeMap<&'static str, (usize, f64)>,
     /// Dispatches of a step of one micro-batch.

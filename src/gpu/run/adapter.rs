@@ -12,8 +12,12 @@ use crate::gpu::error::{Error, Result};
 /// Which adapter to take, and how it is used.
 #[derive(Debug, Clone, Default)]
 pub struct AdapterChoice {
-    /// Index in `list_adapters`, or part of a name; none takes discrete, then integrated, then software.
+    /// Index in `list_adapters`, or part of a name; none takes discrete, then integrated, then software. Several, with commas
+    /// between, are those of the processes of this host in turn.
     pub adapter: Option<String>,
+    /// The number of this process among those of its host that take an adapter each, and how many those are; none for a process
+    /// alone.
+    pub local: Option<(usize, usize)>,
     /// `vulkan`, `metal`, `dx12` or `gl`; none takes all but GL.
     pub backend: Option<String>,
     /// Kernels that may run.
@@ -80,6 +84,56 @@ fn lacks(adapter: &wgpu::Adapter) -> String {
     if timed { half } else { format!("{half}; no timestamps: kernels are timed by the host's clock") }
 }
 
+/// An adapter, as far as choosing among them goes.
+#[derive(Debug, Clone, PartialEq)]
+struct Found {
+    described: String,
+    kind: wgpu::DeviceType,
+}
+
+impl Found {
+    fn of(info: &wgpu::AdapterInfo) -> Found {
+        Found { described: describe(info), kind: info.device_type }
+    }
+}
+
+/// The index of the adapter to take, of some.
+fn pick(choice: &AdapterChoice, found: &[Found]) -> Result<usize> {
+    let all = || found.iter().enumerate().map(|(i, a)| format!("{i}: {}", a.described)).collect::<Vec<_>>().join("; ");
+    let matching = |wanted: &str| match wanted.parse::<usize>() {
+        Ok(index) if index < found.len() => vec![index],
+        _ => {
+            let wanted = wanted.to_lowercase();
+            (0..found.len()).filter(|&i| found[i].described.to_lowercase().contains(&wanted)).collect()
+        }
+    };
+    let (rank, size) = choice.local.unwrap_or((0, 1));
+    let listed: Vec<&str> = match choice.adapter.as_deref() {
+        None => Vec::new(),
+        // A name may have a comma itself.
+        Some(name) if !matching(name).is_empty() => vec![name],
+        Some(list) => list.split(',').map(str::trim).collect(),
+    };
+    let few = |count| Error::FewAdapters { processes: size, adapters: count, found: all() };
+    let candidates = match listed[..] {
+        [] => (0..found.len()).filter(|&i| found[i].kind == found[0].kind).collect(),
+        [wanted] => matching(wanted),
+        // One for each process.
+        _ => {
+            let wanted = listed.get(rank).ok_or_else(|| few(listed.len()))?;
+            matching(wanted).into_iter().take(1).collect::<Vec<_>>()
+        }
+    };
+    let Some(&first) = candidates.first() else {
+        return Err(Error::UnknownAdapter { wanted: choice.adapter.clone().unwrap_or_default(), found: all() });
+    };
+    // A CPU is shared.
+    if size == 1 || listed.len() > 1 || found[first].kind == wgpu::DeviceType::Cpu {
+        return Ok(first);
+    }
+    candidates.get(rank).copied().ok_or_else(|| few(candidates.len()))
+}
+
 impl Gpu {
     /// Finds and opens the adapter, with all limits it has.
     ///
@@ -94,18 +148,7 @@ impl Gpu {
             let filter = choice.backend.as_ref().map(|b| format!(" for backend {b}")).unwrap_or_default();
             return Err(Error::NoAdapter { filter });
         }
-        let index = match &choice.adapter {
-            None => 0,
-            Some(wanted) => {
-                let by_index = wanted.parse::<usize>().ok().filter(|&i| i < found.len());
-                let lower = wanted.to_lowercase();
-                let by_name = || found.iter().position(|a| describe(&a.get_info()).to_lowercase().contains(&lower));
-                by_index.or_else(by_name).ok_or_else(|| {
-                    let names = found.iter().enumerate().map(|(i, a)| format!("{i}: {}", describe(&a.get_info())));
-                    Error::UnknownAdapter { wanted: wanted.clone(), found: names.collect::<Vec<_>>().join("; ") }
-                })?
-            }
-        };
+        let index = pick(choice, &found.iter().map(|adapter| Found::of(&adapter.get_info())).collect::<Vec<_>>())?;
         Self::open_adapter(&found.swap_remove(index), choice)
     }
 
@@ -202,5 +245,39 @@ impl Gpu {
             (Err(error), Operands::F32) => log::warn!("products go without cooperative matrices: {error}"),
         }
         Ok(gpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_process_takes_its_own_adapter() {
+        let adapter = |name: &str, kind| Found { described: name.to_owned(), kind };
+        let (gpu, cpu) = (wgpu::DeviceType::DiscreteGpu, wgpu::DeviceType::Cpu);
+        let found = [adapter("NVIDIA A", gpu), adapter("NVIDIA B", gpu), adapter("llvmpipe (LLVM 15, 256 bits)", cpu)];
+        let of = |wanted: Option<&str>, local| {
+            let choice = AdapterChoice { adapter: wanted.map(str::to_owned), local, ..AdapterChoice::default() };
+            pick(&choice, &found)
+        };
+        for (wanted, local, expected) in [
+            (None, None, 0),
+            (None, Some((1, 2)), 1),
+            (Some("nvidia"), Some((1, 2)), 1),
+            (Some("llvmpipe"), Some((3, 4)), 2),
+            (Some("2"), None, 2),
+            (Some("1,0"), Some((0, 2)), 1),
+            (Some("0, 0, 1, 1"), Some((2, 4)), 1),
+            (Some("1, llvm"), None, 1),
+            (Some("pipe (LLVM 15, 256"), Some((1, 2)), 2),
+        ] {
+            assert_eq!(of(wanted, local).unwrap(), expected, "{wanted:?} {local:?}");
+        }
+        for (wanted, local) in [(None, (2, 3)), (Some("0"), (1, 2)), (Some("0,1"), (2, 3))] {
+            let text = of(wanted, Some(local)).unwrap_err().to_string();
+            assert!(text.contains(&format!("{} processes", local.1)), "{text}");
+        }
+        assert!(of(Some("intel"), None).is_err());
     }
 }

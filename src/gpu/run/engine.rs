@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::compile::{self, EngineOptions};
 use super::gpu::Gpu;
-use super::memory::{self, Buffers};
+use super::memory::{self, Buffers, piece};
 use super::reference::decode;
 use crate::gpu::error::{Error, Result};
 use crate::gpu::record::{Arena, Command, Dtype, Home, Node, Param, ParamSet, Phase, Plan, Tensor, copies};
@@ -25,21 +25,6 @@ enum Action {
     Dispatch { pipeline: wgpu::ComputePipeline, group: wgpu::BindGroup, workgroups: [u32; 3] },
     Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
     Image { buffer: wgpu::Buffer, offset: u64, bytes: usize, texture: wgpu::Texture },
-}
-
-/// One piece of a copy between a buffer, from byte `offset` on, and an image: both places, and how much.
-fn piece<'a>(
-    (buffer, offset): (&'a wgpu::Buffer, u64),
-    image: &'a wgpu::Texture,
-    (first, texels, rows): (u32, u32, u32),
-) -> (wgpu::TexelCopyBufferInfo<'a>, wgpu::TexelCopyTextureInfo<'a>, wgpu::Extent3d) {
-    let row = 16 * copies::WIDTH as u32;
-    let offset = offset + u64::from(first) * u64::from(row);
-    let layout = wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(row), rows_per_image: None };
-    let mut place = image.as_image_copy();
-    place.origin.y = first;
-    let extent = wgpu::Extent3d { width: texels, height: rows, depth_or_array_layers: 1 };
-    (wgpu::TexelCopyBufferInfo { buffer, layout }, place, extent)
 }
 
 struct CompiledNode {
@@ -155,13 +140,25 @@ impl Engine {
     /// # Errors
     /// The device was lost.
     pub fn run(&mut self, phase: Phase, step: &StepValues) -> Result<()> {
+        self.run_in_parts(phase, step, &[], |_, _| {})
+    }
+
+    /// The same with a submission ending at each of `ends`, nodes in order; `submitted` hears up to which node all is submitted.
+    pub(super) fn run_in_parts(
+        &mut self,
+        phase: Phase,
+        step: &StepValues,
+        ends: &[usize],
+        mut submitted: impl FnMut(&Engine, usize),
+    ) -> Result<()> {
         self.gpu.queue.write_buffer(&self.buffers.step, 0, bytemuck::bytes_of(step));
         let range = self.plan.phase(phase);
         let calibrate = self.runs < CALIBRATION_RUNS;
         let (mut start, mut rate) = (range.start, 0f64);
         while start < range.end {
+            let last = ends.iter().copied().find(|end| *end > start).unwrap_or(range.end);
             let (mut end, mut cost) = (start, 0.0);
-            while end < range.end && (end == start || cost + self.nodes[end].cost <= self.budget) {
+            while end < last && (end == start || cost + self.nodes[end].cost <= self.budget) {
                 cost += self.nodes[end].cost;
                 end += 1;
             }
@@ -171,6 +168,7 @@ impl Engine {
                 self.wait()?;
                 rate = rate.max(cost / clock.elapsed().as_secs_f64().max(1e-6));
             }
+            submitted(self, end);
             start = end;
         }
         if calibrate && phase == Phase::Micro && !range.is_empty() {

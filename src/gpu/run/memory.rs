@@ -10,6 +10,21 @@ use crate::gpu::step::StepValues;
 /// Bytes between the `params` of two dispatches in their common buffer: WebGPU's uniform offset alignment.
 pub(super) const PARAMS_STRIDE: usize = 256;
 
+/// One piece of a copy between a buffer, from byte `offset` on, and an image: both places, and how much.
+pub(super) fn piece<'a>(
+    (buffer, offset): (&'a wgpu::Buffer, u64),
+    image: &'a wgpu::Texture,
+    (first, texels, rows): (u32, u32, u32),
+) -> (wgpu::TexelCopyBufferInfo<'a>, wgpu::TexelCopyTextureInfo<'a>, wgpu::Extent3d) {
+    let row = 16 * copies::WIDTH as u32;
+    let offset = offset + u64::from(first) * u64::from(row);
+    let layout = wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(row), rows_per_image: None };
+    let mut place = image.as_image_copy();
+    place.origin.y = first;
+    let extent = wgpu::Extent3d { width: texels, height: rows, depth_or_array_layers: 1 };
+    (wgpu::TexelCopyBufferInfo { buffer, layout }, place, extent)
+}
+
 /// Buffers by where tensors live.
 pub(super) struct Buffers {
     pub slots: Vec<wgpu::Buffer>,

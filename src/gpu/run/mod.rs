@@ -3,6 +3,7 @@
 mod adapter;
 mod compile;
 mod engine;
+mod exchange;
 mod gpu;
 mod matrices;
 mod memory;
@@ -15,6 +16,7 @@ mod tune;
 pub use adapter::{AdapterChoice, list_adapters};
 pub use compile::EngineOptions;
 pub use engine::{Engine, NamedValues, NodeError};
+pub use exchange::Exchange;
 pub use gpu::Gpu;
 pub use reference::Values;
 pub use region::Region;

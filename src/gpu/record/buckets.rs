@@ -1,0 +1,133 @@
+//! Which gradients are whole when: the order in which the backward pass finishes them, in buckets.
+
+use super::node::Phase;
+use super::plan::Plan;
+use super::tensor::{Arena, Home, Tensor};
+
+/// Words of the gradients of one chunk of a trainable set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::gpu) struct Range {
+    pub set: usize,
+    pub chunk: usize,
+    pub first: usize,
+    pub words: usize,
+}
+
+/// Gradients that are handed on together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::gpu) struct Bucket {
+    /// The node after which all are whole.
+    pub ready: usize,
+    /// Where they are, in the order of the arenas.
+    pub ranges: Vec<Range>,
+}
+
+impl Plan {
+    /// The gradients of all parameters that learn, in the order in which they become whole, in buckets of at most `most` words;
+    /// a larger one has a bucket of its own. Those that no node of a micro-batch writes stay zero and are left out.
+    pub(in crate::gpu) fn buckets(&self, most: usize) -> Vec<Bucket> {
+        let mut all: Vec<(usize, Range)> = self.gradients();
+        all.sort_unstable();
+        let mut buckets: Vec<(Bucket, usize)> = Vec::new();
+        for (ready, range) in all {
+            match buckets.last_mut() {
+                Some((bucket, words)) if *words + range.words <= most => {
+                    (bucket.ready, *words) = (ready, *words + range.words);
+                    bucket.ranges.push(range);
+                }
+                _ => buckets.push((Bucket { ready, ranges: vec![range] }, range.words)),
+            }
+        }
+        buckets.into_iter().map(|(bucket, _)| Bucket { ranges: joined(bucket.ranges), ..bucket }).collect()
+    }
+
+    /// Words of all gradients that are handed on.
+    pub fn gradient_words(&self) -> usize {
+        self.gradients().iter().map(|(_, range)| range.words).sum()
+    }
+
+    /// The last node of a micro-batch that touches each parameter's gradient, and where that is.
+    fn gradients(&self) -> Vec<(usize, Range)> {
+        let place = |tensor: Tensor| match self.info(self.root(tensor)).home {
+            Home::Arena { set, chunk, arena: Arena::Grad, offset } => Some((set.0, chunk, offset)),
+            _ => None,
+        };
+        let mut touched: Vec<(usize, (usize, usize, usize))> = Vec::new();
+        for index in self.phase(Phase::Micro) {
+            let node = &self.nodes[index];
+            let tensors = node.outputs.iter().copied().chain(node.bound());
+            touched.extend(tensors.filter_map(place).map(|place| (index, place)));
+        }
+        let mut all = Vec::new();
+        for (set, of_set) in self.sets.iter().enumerate() {
+            for param in of_set.params.iter().filter(|param| param.grad.is_some()) {
+                let words = self.info(param.weight).len();
+                let within = |place: (usize, usize, usize)| {
+                    (place.0, place.1) == (set, param.chunk) && (param.offset..param.offset + words).contains(&place.2)
+                };
+                let last = touched.iter().rev().find(|(_, place)| within(*place));
+                let range = Range { set, chunk: param.chunk, first: param.offset, words };
+                all.extend(last.map(|(index, _)| (*index, range)));
+            }
+        }
+        all
+    }
+}
+
+/// The same ranges, those that touch joined; the few words between aligned parameters are zero and joined too.
+fn joined(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut joined: Vec<Range> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last)
+                if (last.set, last.chunk) == (range.set, range.chunk)
+                    && (last.first + last.words).next_multiple_of(super::ALIGN_WORDS) == range.first =>
+            {
+                last.words = range.first + range.words - last.first;
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Caps, Recorder};
+    use crate::op::linear::{self, Linear};
+
+    fn plan() -> Plan {
+        let mut rec = Recorder::new(Caps::webgpu_default());
+        rec.set_micro_batches(2);
+        let set = rec.param_set("model", true);
+        let x = rec.transient("x", &[4, 8]);
+        let [first, second, unused] = ["first", "second", "unused"].map(|name| rec.param(set, name, &[8, 8]));
+        let hidden = linear::forward(&mut rec, x, &Linear::new(first, None));
+        let y = linear::forward(&mut rec, hidden, &Linear::new(second, None));
+        let dy = rec.transient("dy", &[4, 8]);
+        rec.add_grad(y, dy);
+        rec.backward();
+        let _ = unused;
+        Plan::new(rec)
+    }
+
+    #[test]
+    fn the_last_layer_comes_first() {
+        let buckets = plan().buckets(64);
+        let places: Vec<usize> = buckets.iter().map(|bucket| bucket.ranges[0].first).collect();
+        assert_eq!(places, [64, 0], "{buckets:?}");
+        assert!(buckets[0].ready < buckets[1].ready);
+    }
+
+    #[test]
+    fn buckets_are_filled_and_their_ranges_joined() {
+        let plan = plan();
+        let buckets = plan.buckets(128);
+        assert_eq!(buckets.len(), 1);
+        assert_eq!(buckets[0].ranges, [Range { set: 0, chunk: 0, first: 0, words: 128 }]);
+        assert_eq!(plan.gradient_words(), 128, "what no node writes is left out");
+        assert_eq!(plan.buckets(1).len(), 2, "what is larger has its own");
+    }
+}
