@@ -69,7 +69,10 @@ pub(super) fn together(
                 if !ranks.is_first() {
                     std::thread::sleep(BEHIND);
                 }
-                eprintln!("mvd: rank {}: {error}", ranks.rank());
+                // Told to end meanwhile: another rank has said what is wrong.
+                if ranks.is_first() || stop.signal().is_none() {
+                    eprintln!("mvd: rank {}: {error}", ranks.rank());
+                }
                 ranks.abort(1)
             }
         },

@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::Failure;
+use crate::ranks::Launch;
 use crate::train::signal_name;
 
 /// What a shell adds to a signal's number for the exit status of a program that it ended.
@@ -47,6 +48,10 @@ impl Stop {
         #[cfg(unix)]
         for signal in [libc::SIGUSR1, libc::SIGPIPE] {
             flag::register_usize(signal, Arc::clone(&stop.0), signal as usize)?;
+        }
+        if Launch::of_env().size > 1 {
+            // A launcher also ends processes this way when another has failed, and then nothing is saved.
+            return Ok(stop);
         }
         let heard = stop.clone();
         // A handler of signals may not print. The thread ends with the program.

@@ -24,6 +24,9 @@ pub trait Link {
     /// The number of this process among those on its host, and how many those are.
     fn local(&self) -> (usize, usize);
 
+    /// A rank, its process and host, as launchers name processes that fail.
+    fn named(&self, rank: usize) -> String;
+
     /// Sends `send[r]` to every other rank r and fills `recv[r]` with what that rank sends, of as many bytes. The entries
     /// of this rank itself are left alone.
     ///
@@ -49,6 +52,10 @@ impl Link for Alone {
 
     fn local(&self) -> (usize, usize) {
         (0, 1)
+    }
+
+    fn named(&self, rank: usize) -> String {
+        format!("rank {rank} (process {})", std::process::id())
     }
 
     fn all_to_all(&self, _send: &[&[u8]], _recv: &mut [&mut [u8]], _wait: &Wait) -> Result<(), Error> {

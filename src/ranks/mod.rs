@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 pub use error::Error;
 pub use launch::Launch;
-use link::{Alone, Link, Wait};
+use link::Alone;
+pub use link::{Link, Wait};
 pub use wire::Wire;
 
 /// Times the patience of an exchange that ranks wait for what rank 0 does alone: it saves and validates.
@@ -80,7 +81,8 @@ impl Ranks {
         }
     }
 
-    fn over(link: Box<dyn Link>, options: Options) -> Ranks {
+    /// The processes that a link connects.
+    pub fn over(link: Box<dyn Link>, options: Options) -> Ranks {
         Ranks { link, options, go_on: RefCell::default(), spent: Cell::default() }
     }
 
@@ -97,6 +99,11 @@ impl Ranks {
     /// The number of this process among those on its host, and how many those are.
     pub fn local(&self) -> (usize, usize) {
         self.link.local()
+    }
+
+    /// All ranks, with process and host: launchers name those of a process that fails.
+    pub fn named(&self) -> String {
+        (0..self.size()).map(|rank| self.link.named(rank)).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether this is rank 0, which writes files and speaks to people.
@@ -141,7 +148,19 @@ impl Ranks {
     /// # Errors
     /// The library refuses.
     pub fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        let (size, wait) = (self.size(), self.wait(ALONE));
+        self.gather_within(own, ALONE)
+    }
+
+    /// The same within a step.
+    ///
+    /// # Errors
+    /// The library refuses.
+    pub fn gather_now(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        self.gather_within(own, 1)
+    }
+
+    fn gather_within(&self, own: &[u8], times: u32) -> Result<Vec<Vec<u8>>, Error> {
+        let (size, wait) = (self.size(), self.wait(times));
         let mut lengths = vec![vec![0; 8]; size];
         let length = (own.len() as u64).to_le_bytes();
         self.all_to_all(&vec![&length[..]; size], &mut lengths, &wait)?;

@@ -75,11 +75,6 @@ impl Mpi {
         Ok(link)
     }
 
-    fn named(&self, rank: usize) -> String {
-        let Some(Home { host, process, .. }) = self.homes.get(rank) else { return format!("rank {rank}") };
-        format!("rank {rank} (process {process} on {host})")
-    }
-
     /// Ends the job as it cannot go on. Not an error to be handed on: messages are under way that would never end.
     fn lose(&self, what: &str, wait: &Wait) -> ! {
         eprintln!("mvd: rank {}: {what}; {}", self.rank(), wait.advice);
@@ -150,6 +145,11 @@ impl Link for Mpi {
         let own = self.homes.get(self.rank()).map_or("", |home| home.host.as_str());
         let here = || self.homes.iter().enumerate().filter(|(_, home)| home.host == own);
         (here().filter(|(rank, _)| *rank < self.rank()).count(), here().count().max(1))
+    }
+
+    fn named(&self, rank: usize) -> String {
+        let Some(Home { host, process, .. }) = self.homes.get(rank) else { return format!("rank {rank}") };
+        format!("rank {rank} (process {process} on {host})")
     }
 
     fn all_to_all(&self, send: &[&[u8]], recv: &mut [&mut [u8]], wait: &Wait) -> Result<(), Error> {

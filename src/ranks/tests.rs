@@ -23,6 +23,10 @@ impl Link for Threads {
         (self.rank, self.size())
     }
 
+    fn named(&self, rank: usize) -> String {
+        format!("rank {rank}")
+    }
+
     fn all_to_all(&self, send: &[&[u8]], recv: &mut [&mut [u8]], _: &Wait) -> Result<(), Error> {
         let others = || (0..self.size()).filter(|&other| other != self.rank);
         others().for_each(|to| self.to[to].send(send[to].to_vec()).unwrap());

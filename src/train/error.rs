@@ -130,9 +130,10 @@ pub enum Error {
 pub(crate) fn signal_name(signal: i32) -> String {
     match signal {
         2 => "SIGINT".to_owned(),
-        10 => "SIGUSR1".to_owned(),
         13 => "SIGPIPE: nobody reads its output".to_owned(),
         15 => "SIGTERM".to_owned(),
+        #[cfg(unix)]
+        libc::SIGUSR1 => "SIGUSR1".to_owned(),
         other => format!("signal {other}"),
     }
 }

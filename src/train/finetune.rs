@@ -92,7 +92,7 @@ impl Task for Finetuning<'_> {
     }
 
     fn validates(&self) -> bool {
-        self.val.is_some()
+        !self.config.val.as_os_str().is_empty()
     }
 
     fn facts(&self) -> Vec<String> {
@@ -141,7 +141,8 @@ pub fn train(
     if !config.val.as_os_str().is_empty() {
         let mut set = config.data.open(&config.val)?;
         matched = set.match_classes(&config.val, &config.known_classes())?;
-        val = Some((set, Evaluator::new(gpu, &arch)?));
+        // Rank 0 alone validates.
+        val = if ranks.is_first() { Some((set, Evaluator::new(gpu, &arch)?)) } else { None };
     }
     let FinetuneConfig { crop_min, augment, color_jitter: jitter, flip, erasing, sampling, repeats, .. } = *config;
     let segments = sampling == Sampling::Segment;

@@ -91,6 +91,11 @@ fn facts(job: &Job<'_>, videos: usize, end: usize, lr: &Schedule) -> Vec<String>
     ]
 }
 
+/// The command that goes on with the run.
+fn resume(job: &Job<'_>, dir: &RunDir) -> String {
+    format!("mvd {} --resume {}", job.command, dir.path().display())
+}
+
 /// Does all that comes before the first step.
 fn begin<'a>(
     gpu: &Arc<Gpu>,
@@ -120,7 +125,7 @@ fn begin<'a>(
     let summing = if share.summed { Some(Summing::new(&engine, step.scalars)?) } else { None };
     dir.establish()?;
     // Without a checkpoint it begins again.
-    ranks.set_go_on(format!("mvd {} --resume {}", job.command, dir.path().display()));
+    ranks.set_go_on(resume(job, dir));
     let log = if ranks.is_first() { Some(RunLog::open(dir.path(), state.step, state.due)) } else { None };
     let log = log.transpose().map_err(|e| log_error(dir, e))?;
 
@@ -131,6 +136,10 @@ fn begin<'a>(
     facts.extend(matched);
     facts.extend(task.facts());
     facts.push(format!("on {}", gpu.describe()));
+    if ranks.size() > 1 {
+        facts.push(ranks.named());
+        facts.push(format!("should one of them fail, go on with as many and `{}`", resume(job, dir)));
+    }
     reporter.start(end, state.step, &facts);
     note.iter().for_each(|note| reporter.note(note));
     let config = LoaderConfig {
@@ -202,8 +211,7 @@ impl Run<'_> {
                 self.save(reporter)?;
             }
             if let Some(signal) = stop {
-                self.job.ranks.barrier()?;
-                let go_on = self.dir.newest()?.map(|_| self.resume());
+                let go_on = self.dir.newest()?.map(|_| resume(self.job, self.dir));
                 return Err(Error::Stopped { signal, step, go_on });
             }
             if step >= self.end {
@@ -219,8 +227,6 @@ impl Run<'_> {
                 self.state.due = !self.validated(task, reporter)?;
             }
         }
-        // The others look for it once rank 0 has written it.
-        self.job.ranks.barrier()?;
         let checkpoint = self.dir.latest()?;
         Ok(Outcome { checkpoint, last: self.last.take(), bad_files: self.loader.bad_files() })
     }
@@ -341,11 +347,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The command that goes on with the run.
-    fn resume(&self) -> String {
-        format!("mvd {} --resume {}", self.job.command, self.dir.path().display())
-    }
-
     /// The end of a run by NaN or infinity, with what can be done.
     fn not_finite(&self, step: usize, what: String) -> Error {
         let newest = self.dir.newest().ok().flatten().and_then(|path| Some(path.file_name()?.to_owned()));
@@ -357,7 +358,10 @@ impl Run<'_> {
         let advice = match newest {
             Some(newest) => {
                 let newest = newest.display();
-                format!("The checkpoint {newest} is kept: go on from it with `{}` and {advice}", self.resume())
+                format!(
+                    "The checkpoint {newest} is kept: go on from it with `{}` and {advice}",
+                    resume(self.job, self.dir)
+                )
             }
             None => format!("No checkpoint was written before: begin again with {advice}"),
         };
@@ -424,18 +428,26 @@ impl Run<'_> {
         Ok(true)
     }
 
+    /// Writes a checkpoint, by rank 0; the others wait for it, so that all find the same one.
     fn save(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
         self.drain(reporter)?;
-        let clock = Instant::now();
         let advice =
             "the newest checkpoint was written before; go on from it with the same adapter and driver on all ranks";
         together::same_weights(self.job.ranks, &self.engine, &self.step, advice).map_err(|e| self.ended(e))?;
+        if self.job.ranks.is_first() {
+            self.write(reporter)?;
+        }
+        self.job.ranks.barrier()?;
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn write(&mut self, reporter: &mut dyn Reporter) -> Result<(), Error> {
+        let clock = Instant::now();
         // A checkpoint is never ahead of the logs.
-        let Some(log) = &mut self.log else {
-            self.saved = clock;
-            return Ok(());
-        };
-        log.sync().map_err(|e| log_error(self.dir, e))?;
+        if let Some(log) = &mut self.log {
+            log.sync().map_err(|e| log_error(self.dir, e))?;
+        }
         let Run { engine, step, .. } = &*self;
         let checkpoint = Checkpoint {
             state: self.state.clone(),
@@ -446,7 +458,6 @@ impl Run<'_> {
         let SaveConfig { keep_last, keep_every, .. } = *self.job.save;
         let saved = self.dir.save(&checkpoint, keep_last, keep_every);
         let path = saved.map_err(|error| self.ended(error.into()))?;
-        self.saved = Instant::now();
         reporter.saved(&path, clock.elapsed());
         Ok(())
     }

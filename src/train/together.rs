@@ -16,7 +16,7 @@ pub(super) fn vote(ranks: &Ranks, stop: Option<i32>, timely: bool) -> Result<(Op
         return Ok((stop, timely));
     }
     let own = [stop.unwrap_or(0), i32::from(timely)];
-    let all = ranks.gather(bytemuck::cast_slice(&own))?;
+    let all = ranks.gather_now(bytemuck::cast_slice(&own))?;
     let votes: Vec<[i32; 2]> = all.iter().map(|bytes| bytemuck::pod_read_unaligned(bytes)).collect();
     let signal = votes.iter().map(|[signal, _]| *signal).find(|signal| *signal != 0);
     Ok((signal, votes.iter().take(1).any(|[_, timely]| *timely != 0)))

@@ -2,7 +2,7 @@
 
 use super::node::Phase;
 use super::plan::Plan;
-use super::tensor::{Arena, Home, Tensor};
+use super::tensor::{Arena, Home, Param, Tensor};
 
 /// Words of the gradients of one chunk of a trainable set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,26 +46,49 @@ impl Plan {
         self.gradients().iter().map(|(_, range)| range.words).sum()
     }
 
+    /// Parameters whose gradient several nodes of a micro-batch add to. Such a gradient depends on whether micro-batches are added up
+    /// on one GPU or apart, so no recording should have one.
+    pub fn gradients_of_several_nodes(&self) -> Vec<&str> {
+        let touched = self.touched();
+        let several = |param: &&Param| {
+            let mut nodes: Vec<usize> =
+                touched.iter().filter(|(_, tensor)| self.within(*tensor, param)).map(|(index, _)| *index).collect();
+            nodes.dedup();
+            nodes.len() > 1
+        };
+        let params = self.sets.iter().flat_map(|set| &set.params).filter(|param| param.grad.is_some());
+        params.filter(several).map(|param| self.info(param.weight).name.as_str()).collect()
+    }
+
+    /// Every node of a micro-batch with each tensor of an arena of gradients that it touches.
+    fn touched(&self) -> Vec<(usize, Tensor)> {
+        let is_gradient = |t: &Tensor| matches!(self.info(self.root(*t)).home, Home::Arena { arena: Arena::Grad, .. });
+        let of_node = |index: usize| {
+            let node = &self.nodes[index];
+            node.outputs.iter().copied().chain(node.bound()).filter(is_gradient).map(move |tensor| (index, tensor))
+        };
+        self.phase(Phase::Micro).flat_map(of_node).collect()
+    }
+
+    /// Whether a tensor lies within the gradient of a parameter.
+    fn within(&self, tensor: Tensor, param: &Param) -> bool {
+        let homes = param.grad.map(|grad| [grad, tensor].map(|t| self.info(self.root(t)).home));
+        let Some([Home::Arena { set, chunk, offset, .. }, Home::Arena { set: of, chunk: part, offset: at, .. }]) =
+            homes
+        else {
+            return false;
+        };
+        (set, chunk) == (of, part) && (offset..offset + self.info(param.weight).len()).contains(&at)
+    }
+
     /// The last node of a micro-batch that touches each parameter's gradient, and where that is.
     fn gradients(&self) -> Vec<(usize, Range)> {
-        let place = |tensor: Tensor| match self.info(self.root(tensor)).home {
-            Home::Arena { set, chunk, arena: Arena::Grad, offset } => Some((set.0, chunk, offset)),
-            _ => None,
-        };
-        let mut touched: Vec<(usize, (usize, usize, usize))> = Vec::new();
-        for index in self.phase(Phase::Micro) {
-            let node = &self.nodes[index];
-            let tensors = node.outputs.iter().copied().chain(node.bound());
-            touched.extend(tensors.filter_map(place).map(|place| (index, place)));
-        }
+        let touched = self.touched();
         let mut all = Vec::new();
         for (set, of_set) in self.sets.iter().enumerate() {
             for param in of_set.params.iter().filter(|param| param.grad.is_some()) {
+                let last = touched.iter().rev().find(|(_, tensor)| self.within(*tensor, param));
                 let words = self.info(param.weight).len();
-                let within = |place: (usize, usize, usize)| {
-                    (place.0, place.1) == (set, param.chunk) && (param.offset..param.offset + words).contains(&place.2)
-                };
-                let last = touched.iter().rev().find(|(_, place)| within(*place));
                 let range = Range { set, chunk: param.chunk, first: param.offset, words };
                 all.extend(last.map(|(index, _)| (*index, range)));
             }
