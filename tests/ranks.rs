@@ -23,10 +23,13 @@ fn gradients_come_in_buckets_and_go_back() {
         let weight = rec.param(set, name, &[8, 8]);
         y = linear::forward(&mut rec, y, &Linear::new(weight, None));
     }
+    rec.param(set, "unused", &[8, 8]);
     rec.add_grad(y, dy);
     rec.backward();
     rec.keep(beside);
-    let mut engine = Engine::new(&gpu, Plan::new(rec), &EngineOptions::default()).unwrap();
+    let plan = Plan::new(rec);
+    assert_eq!(plan.gradient_words(), 3 * 64, "what no node writes is left out");
+    let mut engine = Engine::new(&gpu, plan, &EngineOptions::default()).unwrap();
     let some = |seed: usize, len: usize| (0..len).map(|i| ((i * 7 + seed) % 11) as f32 - 5.0).collect::<Vec<f32>>();
     engine.write(x, &some(1, 32)).unwrap();
     engine.write(dy, &some(2, 32)).unwrap();
@@ -35,7 +38,10 @@ fn gradients_come_in_buckets_and_go_back() {
 
     let values = StepValues::default();
     engine.run(Phase::Micro, &values).unwrap();
-    let once: Vec<Vec<f32>> = engine.read_params(set, Arena::Grad).unwrap().into_iter().map(|p| p.2).collect();
+    let grads = |engine: &mut Engine| -> Vec<Vec<f32>> {
+        engine.read_params(set, Arena::Grad).unwrap().into_iter().take(3).map(|p| p.2).collect()
+    };
+    let once = grads(&mut engine);
     assert!(once.iter().all(|grad| grad.iter().any(|g| *g != 0.0)));
 
     let mut exchange = engine.exchange(beside, 64).unwrap();
@@ -52,12 +58,20 @@ fn gradients_come_in_buckets_and_go_back() {
     assert!(engine.write_bucket(&exchange, 1, &[0.0; 3]).is_err());
     let sums: Vec<Vec<f32>> = buckets.iter().map(|b| b.iter().map(|v| v + 1.0).collect()).collect();
     (0..3).for_each(|b| engine.write_bucket(&exchange, b, &sums[b]).unwrap());
-    let read: Vec<Vec<f32>> = engine.read_params(set, Arena::Grad).unwrap().into_iter().map(|p| p.2).collect();
-    assert_eq!(read, [&sums[2][..64], &sums[1], &sums[0]]);
+    assert_eq!(grads(&mut engine), [&sums[2][..64], &sums[1], &sums[0]]);
     assert_eq!(engine.read(beside).unwrap(), [2.0, 3.0, 4.0]);
     // The buffers serve the next step.
     engine.run_staged(&values, &mut exchange).unwrap();
-    assert_eq!(engine.staged(&mut exchange, 0).unwrap().len(), 64);
+    let third = engine.staged(&mut exchange, 0).unwrap();
+    assert_eq!(third, grads(&mut engine)[2]);
+
+    // What fits is one bucket, in the order of the arena; what is larger than a bucket has its own.
+    assert_eq!(engine.exchange(beside, 1).unwrap().buckets(), 3);
+    let mut whole = engine.exchange(beside, 192).unwrap();
+    assert_eq!(whole.buckets(), 1);
+    engine.run_staged(&values, &mut whole).unwrap();
+    let staged = engine.staged(&mut whole, 0).unwrap();
+    assert_eq!(staged, [grads(&mut engine).concat(), vec![2.0, 3.0, 4.0]].concat());
 }
 
 /// A sum of micro-batches is the same wherever it is made only if each adds to a gradient once.
