@@ -5,7 +5,7 @@
 #   tests/ranks.sh [LIBRARY ..]     ompi, mpich; by default both
 #   MVD_LONG=1 tests/ranks.sh       every kind of training with both libraries and both numbers of ranks
 #
-# Installs what is missing by apt, as root. A short run is about two minutes after the builds.
+# Installs what is missing by apt, as root. After the build a library takes a minute on two idle cores, three on busy ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 libraries=("$@")
