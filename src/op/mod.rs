@@ -25,6 +25,7 @@ pub mod pool;
 pub mod residual;
 pub mod rows;
 pub mod scalars;
+pub mod separable;
 
 use crate::gpu::{Recorder, Tensor};
 
@@ -45,6 +46,7 @@ pub fn cases() -> Vec<check::Case> {
         pool::cases(),
         residual::cases(),
         rows::cases(),
+        separable::cases(),
     ];
     all.into_iter().flatten().collect()
 }
