@@ -3,6 +3,7 @@
 mod hugging_face;
 mod layout;
 mod reference;
+mod roi;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{KINDS, Layout};
-use super::{Error, FORWARD, GRADIENT, LOSS, Report, Row, difference, hugging_face, sibling, tokens};
+use super::{Error, FORWARD, GRADIENT, LOSS, Report, Row, difference, hugging_face, roi, sibling, tokens};
 use crate::data::Tokens;
 use crate::data::mix::MixConfig;
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues, Tensor};
@@ -103,7 +103,8 @@ macro_rules! embedded {
     };
 }
 
-/// The same check with the references that the program carries: a distillation, the pixel models, a classifier.
+/// The same check with the references that the program carries: a distillation, the pixel models, a classifier, a detection
+/// head.
 ///
 /// # Errors
 /// What the engine reports.
@@ -112,7 +113,7 @@ pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
     let io = |source| Error::Io { path: dir.clone(), source };
     std::fs::create_dir_all(&dir).map_err(io)?;
     let mut all = Report::default();
-    let checked = embedded!["mvd", "mae", "videomae", "st_mae", "classifier"].into_iter().try_for_each(
+    let checked = embedded!["mvd", "mae", "videomae", "st_mae", "classifier", "roi"].into_iter().try_for_each(
         |(name, tensors, json)| {
             let path = dir.join(name).with_extension("safetensors");
             std::fs::write(&path, tensors).and_then(|()| std::fs::write(sibling(&path, "json"), json)).map_err(io)?;
@@ -126,7 +127,7 @@ pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
 }
 
 /// Checks every output, loss, gradient and, of a distillation or ST-MAE, the weights after five steps against a file as
-/// `assets/reference` holds, or a Hugging Face model's outputs against the file beside its folder. What it is a reference of is told by its tensors.
+/// `assets/reference` holds, or a Hugging Face model's outputs against the file beside its folder, or a detection head's. What it is a reference of is told by its tensors.
 ///
 /// # Errors
 /// Files that cannot be read or are laid out otherwise; what the engine reports.
@@ -134,6 +135,9 @@ pub fn check_reference(gpu: &Arc<Gpu>, path: &Path) -> Result<Report, Error> {
     let tensors = weights::load(path)?;
     if tensors.get("input.pixel_values").is_some() {
         return hugging_face::check(gpu, path, tensors);
+    }
+    if tensors.get("pooled_bins").is_some() {
+        return roi::check(gpu, path, tensors);
     }
     let layout = Layout::read(&sibling(path, "json"))?;
     let reference = Reference { path, layout, tensors };
