@@ -2,7 +2,11 @@
 #import index
 
 struct Params {
-    rows: u32, per_sample: u32, indexed: u32, frames: u32, size: u32, tubelet: u32, patch_size: u32, frame_step: u32, side: u32,
+    rows: u32, per_sample: u32, indexed: u32, frames: u32, size: u32, tubelet: u32, patch_size: u32, side: u32,
+    // Frame k of the tokens is frame k * frame_step / frame_share of the clip.
+    frame_step: u32, frame_share: u32,
+    // What bytes in [0, 1] are normalised by, a channel each.
+    mean_0: f32, mean_1: f32, mean_2: f32, deviation_0: f32, deviation_1: f32, deviation_2: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> bytes: array<u32>;      // (B, T, H, W, 3), four to a word
@@ -25,7 +29,7 @@ fn pixel(row: u32, e: u32) -> Pixel {
     }
     let plane = params.side * params.side;
     out.channel = e / (params.tubelet * p * p);
-    out.frame = (token / plane * params.tubelet + e / (p * p) % params.tubelet) * params.frame_step;
+    out.frame = (token / plane * params.tubelet + e / (p * p) % params.tubelet) * params.frame_step / params.frame_share;
     out.row = token % plane / params.side * p + e / p % p;
     out.column = token % params.side * p + e % p;
     return out;
@@ -49,12 +53,12 @@ fn byte(at: u32) -> f32 {
     return f32((bytes[at / 4u] >> (at % 4u * 8u)) & 255u) / 255.0;
 }
 
-// ImageNet's mean and deviation of a channel.
+// Mean and deviation of a channel.
 fn spread(channel: u32) -> vec2<f32> {
     if channel == 0u {
-        return vec2(0.485, 0.229);
+        return vec2(params.mean_0, params.deviation_0);
     }
-    return select(vec2(0.406, 0.225), vec2(0.456, 0.224), channel == 1u);
+    return select(vec2(params.mean_2, params.deviation_2), vec2(params.mean_1, params.deviation_1), channel == 1u);
 }
 
 @compute @workgroup_size(64)

@@ -6,7 +6,7 @@ struct Params { samples: u32, count: u32, channels: u32, from_len: u32, from_sta
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;             // (B, from_len, C); from_len 0: one row for all
 @group(0) @binding(2) var<storage, read> table: array<f32>;         // (P, C) position rows
-@group(0) @binding(3) var<storage, read> position: array<u32>;      // (B, to_len) rows of `table`
+@group(0) @binding(3) var<storage, read> position: array<u32>;      // (B, to_len) rows of `table`; (B, P) rows of x in `table_gradient`
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;       // (B, to_len, C)
 @group(0) @binding(5) var<storage, read> x_wide: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> table_wide: array<vec4<f32>>;
@@ -86,5 +86,37 @@ fn embed_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     let t = target_of(group, groups, lane);
     if t.inside {
         y_wide[t.to_index] = select(vec4(0.0), x_wide[t.from_index], t.filled);
+    }
+}
+
+// y (P, C): of each row of the table, the sum of x's rows that it was added to; `position` (B, P) says which of a sample's
+// `count` rows, from `from_start` on, that is; one behind them all: none. `to_len` is P.
+@compute @workgroup_size(64)
+fn table_gradient(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    let row = i / params.channels;
+    if row < params.to_len {
+        var sum = 0.0;
+        for (var b = 0u; b < params.samples; b++) {
+            let k = position[b * params.to_len + row];
+            let from_row = b * params.from_len + params.from_start + min(k, params.count - 1u);
+            sum += select(0.0, x[from_row * params.channels + i % params.channels], k < params.count);
+        }
+        y[i] = sum;
+    }
+}
+
+@compute @workgroup_size(64)
+fn table_gradient_wide(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * 64u + lane;
+    let row = i / params.channels;
+    if row < params.to_len {
+        var sum = vec4(0.0);
+        for (var b = 0u; b < params.samples; b++) {
+            let k = position[b * params.to_len + row];
+            let from_row = b * params.from_len + params.from_start + min(k, params.count - 1u);
+            sum += select(vec4(0.0), x_wide[from_row * params.channels + i % params.channels], k < params.count);
+        }
+        y_wide[i] = sum;
     }
 }

@@ -333,7 +333,7 @@ fn resized_images_are_mirrored_by_chance() {
     image::RgbImage::from_fn(64, 64, |x, _| image::Rgb([4 * x as u8; 3])).save(folder.join("0.png")).unwrap();
     let set = Arc::new(Dataset::open(dir.path(), None).unwrap());
     let draw = |flip| {
-        let clip = ClipConfig::new(1, 1, 16, View::Resized { crop_min: 0.2, flip });
+        let clip = ClipConfig::new(1, 1, 16, View::Resized { crop_min: 0.2, flip, bicubic: true });
         let config = LoaderConfig { clip, mask: None, batch: 1, ..config(2, Position::default()) };
         let mut loader = Loader::new(Arc::clone(&set), config);
         let rising = |frames: &[u8]| frames[15 * 3] > frames[0];

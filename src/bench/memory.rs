@@ -126,7 +126,7 @@ fn moves(n: usize, channels: usize) -> Vec<Candidate> {
             let table = input(rec, "table", &[tokens, channels]);
             let order: Vec<u32> = (0..n).map(|i| (7 * i % tokens) as u32).collect();
             let index = rec.constant_u32("index", &[8, tokens], &order);
-            rows::add_position(rec, x, table, index);
+            rows::add_position(rec, x, rows::Positions { table, index, place: None });
         }),
         candidate(format!("residual add {n}x{channels}"), 3 * len, move |rec| {
             let (a, b) = (input(rec, "a", &[n, channels]), input(rec, "b", &[n, channels]));

@@ -10,6 +10,7 @@ use super::{Error, median, recorded};
 use crate::demo::Sizes;
 use crate::gpu::{Arena, Caps, Engine, EngineOptions, Gpu, NodeTime, Phase, Plan, Recorder, StepValues};
 use crate::model::distill::{DistillArch, TeacherArch};
+use crate::model::encoder::Family;
 use crate::model::step::Pixels;
 use crate::model::{self, Grid, Vit};
 use crate::op::loss::LossKind;
@@ -105,6 +106,7 @@ pub fn workloads() -> Vec<Workload> {
         grid,
         image: Some(teacher),
         video: Some(teacher),
+        video_family: Family::VideoMae,
         batch,
         masked,
         loss: LossKind::SmoothL1,

@@ -68,6 +68,12 @@ impl DataArgs {
         self.patch.is_some()
     }
 
+    /// Takes frames and size, of a model that knows no others, where no flag gives them.
+    pub fn take_grid(&self, c: &mut DataConfig, frames: usize, size: usize) {
+        c.frames = self.frames.unwrap_or(frames);
+        c.input_size = self.input_size.unwrap_or(size);
+    }
+
     pub fn apply(&self, c: &mut DataConfig) {
         set(&mut c.path, &self.data);
         set(&mut c.root, &self.root);

@@ -9,10 +9,12 @@ use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, ranks, report, train};
-use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, Which, size};
+use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, VideoModel, Which, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::Recorder;
 use crate::model::Vit;
+use crate::model::encoder::Family;
+use crate::model::opened::{Given as Facts, Opened};
 use crate::op::loss::LossKind;
 use crate::ranks::{Launch, Ranks};
 use crate::recipes::{self, public};
@@ -48,7 +50,7 @@ pub(super) struct DistillArgs {
     /// Weight of its loss; 0 leaves it out.
     #[arg(long)]
     image_weight: Option<f32>,
-    /// Weights of the video teacher (VideoMAE), as --image-teacher.
+    /// Weights of the video teacher, VideoMAE or ST-MAE, whichever the file is; as --image-teacher.
     #[arg(long, value_name = "FILE")]
     video_teacher: Option<PathBuf>,
     /// Its size, as --student.
@@ -134,6 +136,18 @@ impl DistillArgs {
         self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
     }
 
+    /// Takes from the file of `--video-teacher` whose model it is.
+    fn adapt(&self, config: &mut DistillConfig) -> Result<(), Failure> {
+        let Some(teacher) = config.video_teacher.as_ref().filter(|_| self.video_teacher.is_some()) else {
+            return Ok(());
+        };
+        let (file, copies) = teacher.which.of(&teacher.weights)?;
+        let opened = Opened::open(&file, &Facts { copies, ..Facts::default() })?;
+        let st_mae = opened.family.as_ref().is_some_and(|known| known.value == Family::StMae);
+        config.video_model = if st_mae { VideoModel::StMae } else { VideoModel::Videomae };
+        Ok(())
+    }
+
     /// Applies the flags of the teachers. `before` is what size and patch the student's frames had without flags.
     fn teachers(&self, config: &mut DistillConfig, before: (usize, usize)) -> Result<(), Failure> {
         let first = |flags: &[(&'static str, bool)]| flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag);
@@ -209,6 +223,10 @@ impl Flags<DistillConfig> for DistillArgs {
         let own = shapes(&config);
         self.teachers(&mut config, before)?;
         without_unfit(&mut config, own);
+        // A dry run can do without weights.
+        if self.video_teacher.as_ref().is_some_and(|file| file.exists()) {
+            self.adapt(&mut config)?;
+        }
         self.fitted(&mut config)?;
         Ok(config)
     }
@@ -234,6 +252,7 @@ impl Flags<DistillConfig> for DistillArgs {
                 .into());
             }
         }
+        self.adapt(&mut config)?;
         config.validate()?;
         Ok(config)
     }

@@ -29,7 +29,7 @@ pub(super) struct FinetuneArgs {
     /// Run directory to make.
     #[arg(long, default_value = "runs/finetune")]
     out: PathBuf,
-    /// Whose encoder it is: a student's, or VideoMAE's own [default: what --init is].
+    /// Whose encoder it is: a student's, VideoMAE's or ST-MAE's [default: what --init is].
     #[arg(long, value_enum)]
     model: Option<EncoderKind>,
     /// Weights to start from: a run, a weight file, a folder of Hugging Face's or hf:owner/name; without it, from scratch.
@@ -124,6 +124,7 @@ impl FinetuneArgs {
         let model = match family {
             Family::Mvd => EncoderKind::Mvd,
             Family::VideoMae => EncoderKind::Videomae,
+            Family::StMae => EncoderKind::StMae,
             Family::Mae => {
                 return Err(
                     format!("--init {file}: expected a model of clips, got an MAE, which sees single frames").into()
@@ -149,6 +150,11 @@ impl FinetuneArgs {
             config.data.patch = opened.about.patch;
         }
         config.data.tubelet = opened.about.tubelet;
+        if opened.about.learned.is_some() {
+            // Learned position tables fit one grid.
+            self.data.take_grid(&mut config.data, opened.frames.value, opened.size.value);
+            opened.expect_grid(&config.data.grid())?;
+        }
         Ok(())
     }
 

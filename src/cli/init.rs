@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::config::size;
 use crate::gpu::{Caps, Recorder};
+use crate::model::encoder::Family;
 use crate::model::teacher::{ImageTeacher, VideoTeacher};
 use crate::model::{Grid, Params, Vit};
 use crate::weights;
@@ -55,7 +56,7 @@ fn write(teacher: Teacher, out: &Path, vit: &Vit, patch: usize, seed: u64) -> Re
     let grid = Grid { frames: 2, size: patch, tubelet: 2, patch };
     match teacher {
         Teacher::Image => drop(ImageTeacher::declare(&mut rec, &mut params, vit, &Grid { tubelet: 1, ..grid })),
-        Teacher::Video => drop(VideoTeacher::declare(&mut rec, &mut params, vit, &grid)),
+        Teacher::Video => drop(VideoTeacher::declare(&mut rec, &mut params, Family::VideoMae, vit, &grid)),
     }
     let tensors = weights::drawn(&params.specs, seed);
     weights::save(out, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?;

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::Failure;
 use super::model::ModelArgs;
-use crate::model::classifier::Pooling;
 use crate::model::encoder::Family;
 use crate::model::opened::Opened;
 use crate::train::checkpoint::Which;
@@ -46,7 +45,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     println!("{}", opened.about);
     content(&opened.tensors, &opened.origin);
     println!("{opened}");
-    positions(&opened.tensors)?;
+    positions(&opened)?;
     let strange = opened.strange();
     if let Some(first) = strange.first() {
         println!("unexpected {first} and {} more: mvd does not compute such blocks", strange.len() - 1);
@@ -77,10 +76,13 @@ fn file(origin: &Origin) -> String {
     format!("{}{shards}, {:.1} MB, {names}{prefix}{others}", origin.format, origin.bytes as f64 / 1e6)
 }
 
-fn positions(tensors: &Tensors<LazyTensor>) -> Result<(), Failure> {
-    for (name, table) in stored::tables(tensors)? {
-        let learned = matches!(table, stored::Stored::Learned { .. });
-        let what = if learned { "; training puts the fixed table in its place" } else { "; computed for any grid" };
+fn positions(opened: &Opened) -> Result<(), Failure> {
+    for (name, table) in stored::tables(&opened.tensors)? {
+        let what = match table {
+            _ if opened.about.learned.is_some() => "; read, and trained",
+            stored::Stored::Learned { .. } => "; training puts the fixed table in its place",
+            _ => "; computed for any grid",
+        };
         println!("stored     {name}: {table}{what}");
     }
     Ok(())
@@ -100,7 +102,7 @@ fn uses(opened: &Opened) {
     println!("uses");
     match about.kind {
         Kind::Mae => line("mvd distill --image-teacher", &encoder),
-        _ if opened.family.as_ref().is_some_and(|known| known.value == Family::VideoMae) => {
+        _ if opened.family.as_ref().is_some_and(|known| matches!(known.value, Family::VideoMae | Family::StMae)) => {
             line("mvd distill --video-teacher", &encoder);
         }
         _ => {}
@@ -109,17 +111,17 @@ fn uses(opened: &Opened) {
         line("mvd finetune --init", &encoder);
         line("mvd probe, mvd features", &encoder);
         if about.kind == Kind::Classifier {
-            let norm = if opened.pooling.value == Pooling::Mean { "fc_norm.weight" } else { "norm.weight" };
+            let norm = format!("{}.weight", opened.pooling.value.norm());
+            let wanted = [norm, "head.bias".to_owned()];
             let mut absent = encoder.clone();
-            absent
-                .extend([norm, "head.bias"].map(str::to_owned).into_iter().filter(|n| opened.tensors.get(n).is_none()));
+            absent.extend(wanted.into_iter().filter(|name| opened.tensors.get(name).is_none()));
             line("mvd eval, mvd predict", &absent);
         }
     }
     let beside = |name: &&str| !origin.path.with_file_name(name).is_file();
     let absent: Vec<String> = OF_A_RUN.iter().filter(|name| beside(name)).map(|name| (*name).to_owned()).collect();
     let command = match about.kind {
-        Kind::Mae | Kind::VideoMae => "mvd pretrain --resume RUN",
+        Kind::Mae | Kind::VideoMae | Kind::StMae => "mvd pretrain --resume RUN",
         Kind::Student | Kind::Encoder => "mvd distill --resume RUN",
         Kind::Classifier => "mvd finetune --resume RUN",
     };
@@ -129,14 +131,22 @@ fn uses(opened: &Opened) {
 /// Tensors of the encoder that the file lacks.
 fn missing(tensors: &Tensors<LazyTensor>, about: &Description) -> Vec<String> {
     let inner = about.inner();
-    let biases: &[&str] = if about.kind == Kind::Mae { &["attn.qkv.bias"] } else { &["attn.q_bias", "attn.v_bias"] };
-    let layers = ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];
-    let layers = layers.iter().flat_map(|l| ["weight", "bias"].map(|kind| format!("{l}.{kind}")));
-    let of_block: Vec<String> =
-        layers.chain(["attn.qkv.weight".to_owned()]).chain(biases.iter().map(|b| (*b).to_owned())).collect();
+    let (layers, own): (&[&str], &[&str]) = match about {
+        Description { learned: Some(_), .. } => (&["attn.q", "attn.k", "attn.v"], &[]),
+        Description { kind: Kind::Mae, .. } => (&["attn.qkv"], &[]),
+        _ => (&[], &["attn.qkv.weight", "attn.q_bias", "attn.v_bias"]),
+    };
+    let layers = ["norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"].iter().chain(layers);
+    let layers = layers.flat_map(|l| ["weight", "bias"].map(|kind| format!("{l}.{kind}")));
+    let of_block: Vec<String> = layers.chain(own.iter().map(|name| (*name).to_owned())).collect();
     let blocks = (0..about.encoder.depth).flat_map(|i| of_block.iter().map(move |name| format!("blocks.{i}.{name}")));
     let outside = ["patch_embed.proj.weight", "patch_embed.proj.bias"].map(str::to_owned);
-    let class = (about.kind == Kind::Mae).then(|| "cls_token".to_owned());
+    let class: &[&str] = match about {
+        Description { learned: Some(_), .. } => &["cls_token", "pos_embed_class"],
+        Description { kind: Kind::Mae, .. } => &["cls_token"],
+        _ => &[],
+    };
+    let class = class.iter().map(|name| (*name).to_owned());
     let wanted = outside.into_iter().chain(class).chain(blocks).map(|name| format!("{inner}{name}"));
     wanted.filter(|name| tensors.get(name).is_none()).collect()
 }

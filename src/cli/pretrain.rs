@@ -2,27 +2,40 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, threads};
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, ranks, train};
-use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, size};
+use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, VideoModel, size};
 use crate::gpu::Recorder;
 use crate::model::Vit;
+use crate::model::opened::family_name;
 use crate::recipes;
 use crate::train::session::Session;
 use crate::train::{groups, pretrain};
 
-/// Flags left out take the published recipe's values (MAE base, VideoMAE base).
+/// Which teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Teacher {
+    /// Of images: MAE, on single frames.
+    Image,
+    /// Of videos: VideoMAE or ST-MAE, on clips.
+    Video,
+}
+
+/// Flags left out take the published recipe's values (MAE base, VideoMAE base, ST-MAE large).
 #[derive(Args)]
 #[command(args_override_self = true)]
 pub(super) struct PretrainArgs {
     /// Which teacher.
     #[arg(value_enum)]
-    kind: PretrainKind,
+    teacher: Teacher,
+    /// Which video teacher [default: the recipe's, VideoMAE].
+    #[arg(long, value_enum)]
+    model: Option<VideoModel>,
     /// Run directory to make.
     #[arg(long, default_value = "runs/pretrain")]
     out: PathBuf,
@@ -38,9 +51,12 @@ pub(super) struct PretrainArgs {
     /// Smallest share that it keeps: of the frame's short side if multi-scale, of its area if random resized.
     #[arg(long)]
     crop_min: Option<f64>,
-    /// Mirror half of the images.
+    /// Mirror half of the clips.
     #[arg(long)]
     flip: Option<bool>,
+    /// Clips drawn from a video each time it is decoded, each of its own frames; --batch counts videos.
+    #[arg(long)]
+    repeats: Option<usize>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -55,10 +71,21 @@ pub(super) struct PretrainArgs {
 
 impl PretrainArgs {
     fn of_kind(&self, config: &PretrainConfig, place: &str) -> Result<(), Failure> {
-        if config.kind == self.kind {
+        let fits = match (self.teacher, self.model) {
+            (Teacher::Image, None) => config.kind == PretrainKind::Image,
+            (Teacher::Image, Some(_)) => {
+                return Err("--model: expected `mvd pretrain video` beside it, got image".into());
+            }
+            (Teacher::Video, None) => config.kind != PretrainKind::Image,
+            (Teacher::Video, Some(VideoModel::Videomae)) => config.kind == PretrainKind::Video,
+            (Teacher::Video, Some(VideoModel::StMae)) => config.kind == PretrainKind::StMae,
+        };
+        if fits {
             return Ok(());
         }
-        Err(format!("{place}: expected one of {:?}, got {:?}", self.kind, config.kind).into())
+        let (teacher, got) = (format!("{:?}", self.teacher).to_lowercase(), family_name(config.kind.family()));
+        let model = self.model.map_or_else(String::new, |model| format!(" of {}", family_name(model.family())));
+        Err(format!("{place}: expected a config of `mvd pretrain {teacher}`{model}, got one of {got}").into())
     }
 
     fn fitted(&self, config: &mut PretrainConfig) -> Result<(), Failure> {
@@ -68,7 +95,7 @@ impl PretrainArgs {
 }
 
 impl Flags<PretrainConfig> for PretrainArgs {
-    const CHANGEABLE: &[&str] = &["kind"];
+    const CHANGEABLE: &[&str] = &["teacher", "model"];
 
     fn run(&self) -> &RunArgs {
         &self.run
@@ -80,10 +107,14 @@ impl Flags<PretrainConfig> for PretrainArgs {
 
     fn config(&self) -> Result<PretrainConfig, Failure> {
         let preset = || {
-            let name = if self.kind == PretrainKind::Image { "mae-base-in1k" } else { "videomae-base-k400" };
+            let name = match (self.teacher, self.model) {
+                (Teacher::Image, _) => "mae-base-in1k",
+                (Teacher::Video, None | Some(VideoModel::Videomae)) => "videomae-base-k400",
+                (Teacher::Video, Some(VideoModel::StMae)) => "st-mae-large-k400",
+            };
             let published = recipes::pretrain(name)?;
-            // A batch that fits one GPU.
-            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 };
+            // A batch that fits one GPU: eight clips.
+            let batch = if self.optim.is_auto() { published.optim.batch } else { 8 / published.repeats };
             Ok(PretrainConfig { optim: OptimConfig { batch, ..published.optim.clone() }, ..published })
         };
         let mut config = train::base(&self.run, recipes::pretrain, preset)?;
@@ -97,6 +128,7 @@ impl Flags<PretrainConfig> for PretrainArgs {
         set(&mut config.crop, &self.crop);
         set(&mut config.crop_min, &self.crop_min);
         set(&mut config.flip, &self.flip);
+        set(&mut config.repeats, &self.repeats);
         set(&mut config.encoder, &self.size);
         set(&mut config.decoder, &self.decoder);
         self.fitted(&mut config)?;
@@ -133,7 +165,9 @@ pub(super) fn run(args: &PretrainArgs, given: &Given) -> Result<(), Failure> {
     ranks::together(&args.run.ranks, |ranks, stop| {
         if args.run.dry_run {
             let config = train::planned_config(args, given)?;
-            return cost::dry_run(&args.gpu, &config, (&config.optim, 1), |optim, rec| record(&config, optim, rec));
+            return cost::dry_run(&args.gpu, &config, (&config.optim, config.repeats), |optim, rec| {
+                record(&config, optim, rec)
+            });
         }
         let Session { dir, config, from, .. } = train::open(args, given, ranks, stop)?;
         let gpu = args.gpu.open_as(ranks)?;

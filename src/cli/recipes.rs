@@ -53,8 +53,8 @@ fn teachers(config: &Config) -> impl Iterator<Item = (&'static str, &TeacherConf
 /// The command that takes a recipe, its optimiser, and the clips that a video gives.
 fn stage(config: &Config) -> (&'static str, &OptimConfig, usize) {
     match config {
-        Config::Pretrain(c) if c.kind == PretrainKind::Image => ("pretrain image", &c.optim, 1),
-        Config::Pretrain(c) => ("pretrain video", &c.optim, 1),
+        Config::Pretrain(c) if c.kind == PretrainKind::Image => ("pretrain image", &c.optim, c.repeats),
+        Config::Pretrain(c) => ("pretrain video", &c.optim, c.repeats),
         Config::Distill(c) => ("distill", &c.optim, 1),
         Config::Finetune(c) => ("finetune", &c.optim, c.repeats),
     }

@@ -26,6 +26,8 @@ enum Target {
     Videomae,
     /// MAE's: one file, as for mvd.
     Mae,
+    /// ST-MAE's and SlowFast's: one file, as for mvd, or .pyth.
+    StMae,
     /// Hugging Face's: a folder with config.json, for `transformers`.
     Hf,
 }
@@ -52,7 +54,7 @@ pub(super) struct ConvertArgs {
 }
 
 /// Endings of PyTorch checkpoints.
-const PYTORCH: [&str; 2] = ["pth", "pt"];
+const PYTORCH: [&str; 3] = ["pth", "pt", "pyth"];
 
 /// Whether a model has a form in these names, and no other model's position table there.
 fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
@@ -62,6 +64,7 @@ fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
         Target::Mvd => matches!(family, None | Some(Family::Mvd)),
         Target::Videomae => matches!(family, None | Some(Family::VideoMae)) && kind != Kind::Student,
         Target::Mae => kind == Kind::Mae,
+        Target::StMae => family == Some(Family::StMae),
         // transformers has no model with MVD's position table, and none of an encoder under the names that MVD shares.
         Target::Hf => kind == Kind::Mae || opened.family()? == Family::VideoMae && kind != Kind::Encoder,
     };

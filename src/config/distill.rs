@@ -3,7 +3,29 @@
 use super::{
     Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
 };
+use crate::model::encoder::Family;
 use crate::op::loss::LossKind;
+
+/// Whose model a video teacher is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum VideoModel {
+    /// VideoMAE.
+    #[default]
+    Videomae,
+    /// ST-MAE.
+    StMae,
+}
+
+impl VideoModel {
+    /// Its family.
+    pub fn family(self) -> Family {
+        match self {
+            VideoModel::Videomae => Family::VideoMae,
+            VideoModel::StMae => Family::StMae,
+        }
+    }
+}
 
 /// A frozen teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +57,9 @@ pub struct DistillConfig {
     pub loss: LossKind,
     /// LayerNorm without affine on the features.
     pub norm_feature: bool,
+    /// Whose model the video teacher is.
+    #[serde(default)]
+    pub video_model: VideoModel,
     /// Stochastic depth of the last block.
     pub drop_path: f64,
     /// Seed of weights, data order, crops, masks and stochastic depth.
@@ -84,7 +109,8 @@ impl DistillConfig {
             "--image-weight, --video-weight: expected one of them over 0, got 0 and 0".into()
         });
         let (size, patch) = (self.data.input_size, self.data.patch);
-        for (name, teacher, unit) in [("image", &self.image_teacher, 4), ("video", &self.video_teacher, 2)] {
+        let of_video = if self.video_model == VideoModel::StMae { 1 } else { 2 };
+        for (name, teacher, unit) in [("image", &self.image_teacher, 4), ("video", &self.video_teacher, of_video)] {
             let Some(t) = teacher else { continue };
             check.vit(&format!("--{name}-teacher"), &t.vit, unit);
             check.multiple(&format!("--{name}-teacher size"), "patch", t.size, t.patch);

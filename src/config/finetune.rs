@@ -16,7 +16,7 @@ pub enum Sampling {
     Segment,
 }
 
-/// Whose encoder is fine-tuned: they differ in their position tables.
+/// Whose encoder is fine-tuned: they differ in their position tables, and ST-MAE's in more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderKind {
@@ -24,6 +24,8 @@ pub enum EncoderKind {
     Mvd,
     /// VideoMAE.
     Videomae,
+    /// ST-MAE.
+    StMae,
 }
 
 impl EncoderKind {
@@ -32,6 +34,7 @@ impl EncoderKind {
         match self {
             EncoderKind::Mvd => Family::Mvd,
             EncoderKind::Videomae => Family::VideoMae,
+            EncoderKind::StMae => Family::StMae,
         }
     }
 }
@@ -153,7 +156,7 @@ impl FinetuneConfig {
         self.optim.check(&mut check);
         self.save.check(&mut check);
         check.seed(self.seed);
-        check.vit("--size", &self.encoder, 16);
+        check.vit("--size", &self.encoder, if self.model == EncoderKind::StMae { 1 } else { 16 });
         check.counts(&[("--repeats", self.repeats), ("--test-clips", self.test_clips)]);
         let (classes, crops) = (self.classes, self.test_crops);
         check.need(classes > 1, || format!("--classes: expected at least 2, got {classes}"));

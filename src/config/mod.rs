@@ -14,7 +14,7 @@ mod distill;
 mod finetune;
 mod pretrain;
 
-pub use distill::{DistillConfig, TeacherConfig};
+pub use distill::{DistillConfig, TeacherConfig, VideoModel};
 pub use finetune::{EncoderKind, FinetuneConfig, Sampling};
 pub use pretrain::{Crop, PretrainConfig, PretrainKind};
 

@@ -4,13 +4,15 @@ use super::{Change, Check, DataConfig, Deserialize, MaskRule, OptimConfig, Probl
 use crate::model::encoder::Family;
 
 /// Which teacher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PretrainKind {
     /// MAE, on single frames.
     Image,
     /// VideoMAE, on clips.
     Video,
+    /// ST-MAE, on clips.
+    StMae,
 }
 
 impl PretrainKind {
@@ -19,6 +21,7 @@ impl PretrainKind {
         match self {
             PretrainKind::Image => Family::Mae,
             PretrainKind::Video => Family::VideoMae,
+            PretrainKind::StMae => Family::StMae,
         }
     }
 }
@@ -29,13 +32,18 @@ impl PretrainKind {
 pub enum Crop {
     /// VideoMAE's and MVD's: sides among 1, 0.875, 0.75 and 0.66 of the short side, corners and centre, bilinear.
     MultiScale,
-    /// MAE's: a share of the area, a ratio of sides from 3/4 to 4/3, anywhere, bicubic.
+    /// MAE's and ST-MAE's: a share of the area, a ratio of sides from 3/4 to 4/3, anywhere; bicubic, but ST-MAE's bilinear.
     RandomResized,
 }
 
 /// What a config written before there was a choice means.
 fn multi_scale() -> Crop {
     Crop::MultiScale
+}
+
+/// The same.
+fn once() -> usize {
+    1
 }
 
 /// A stage-one run.
@@ -46,6 +54,9 @@ pub struct PretrainConfig {
     pub kind: PretrainKind,
     /// Seed of weights, data order, crops and masks.
     pub seed: u64,
+    /// Clips drawn from a video each time it is decoded, each of its own frames. Batches and learning rates count videos.
+    #[serde(default = "once")]
+    pub repeats: usize,
     /// How a region of a frame is drawn.
     #[serde(default = "multi_scale")]
     pub crop: Crop,
@@ -85,7 +96,12 @@ impl PretrainConfig {
         self.save.check(&mut check);
         check.seed(self.seed);
         check.crop_min(self.crop_min);
-        let unit = if self.kind == PretrainKind::Image { 4 } else { 2 };
+        check.counts(&[("--repeats", self.repeats)]);
+        let unit = match self.kind {
+            PretrainKind::Image => 4,
+            PretrainKind::Video => 2,
+            PretrainKind::StMae => 1,
+        };
         check.vit("--size", &self.encoder, unit);
         check.vit("--decoder", &self.decoder, unit);
         let (flip, crop) = (self.flip, self.crop);
@@ -93,7 +109,7 @@ impl PretrainConfig {
             "--flip: expected --crop random-resized beside it; nothing that crops by several scales is mirrored".into()
         });
         let (frames, tubelet) = (self.data.frames, self.data.tubelet);
-        check.need(self.kind == PretrainKind::Video || (frames, tubelet) == (1, 1), || {
+        check.need(self.kind != PretrainKind::Image || (frames, tubelet) == (1, 1), || {
             format!("frames, tubelet: an image model takes 1 and 1, got {frames} and {tubelet}")
         });
         check.done()

@@ -18,8 +18,10 @@ fn every_view_resizes_as_its_official_program_does() {
     stripes.save(dir.path().join("0.png")).unwrap();
     let middle = |view| clip(dir.path(), view, 0)[3 * (8 * 16 + 8)];
     let test = View::Test { segments: false, clip: 0, clips: 1, crop: 0, crops: 1 };
-    assert_eq!([View::Training(Training::crops(1.0)), test].map(middle), [255; 2], "between neighbours");
-    let smooth = [View::Pretraining { crop_min: 1.0 }, View::Resized { crop_min: 1.0, flip: false }].map(middle);
+    let resized = |bicubic| View::Resized { crop_min: 1.0, flip: false, bicubic };
+    let plain = [View::Training(Training::crops(1.0)), test, resized(false)];
+    assert_eq!(plain.map(middle), [255; 3], "between neighbours");
+    let smooth = [View::Pretraining { crop_min: 1.0 }, resized(true)].map(middle);
     assert!(smooth.iter().all(|grey| (100..156).contains(grey)), "antialiased: {smooth:?}");
 }
 
@@ -36,4 +38,24 @@ fn clips_are_erased_and_jittered_as_often_as_asked_for() {
     assert!(none == 0 && (30..75).contains(&quarter), "{none} and {quarter} of 200");
     let jittered = changed(Training { jitter: 0.4, ..plain });
     assert!(jittered > 190, "{jittered} of 200");
+}
+
+/// Clips of one decoding: for pre-training each of its own frames, for fine-tuning of the same.
+#[test]
+fn repeated_clips_have_the_frames_that_the_official_programs_give_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..60u8 {
+        let name = dir.path().join(format!("{i:02}.png"));
+        image::RgbImage::from_pixel(16, 16, image::Rgb([4 * i; 3])).save(name).unwrap();
+    }
+    let greys = |view| {
+        let config = ClipConfig { repeats: 6, ..ClipConfig::new(2, 3, 16, view) };
+        let (index, mut cutter) = (Index::default(), Cutter::default());
+        let clips = draw_repeated(&Item::of(dir.path()), &config, &index, &mut cutter, &mut rng(5, 0, 0, 0)).unwrap();
+        assert_eq!(clips.len(), 6);
+        clips.iter().map(|clip| clip.frames[0]).collect::<BTreeSet<u8>>().len()
+    };
+    let resized = View::Resized { crop_min: 0.5, flip: true, bicubic: false };
+    assert!(greys(resized) > 3 && greys(View::Pretraining { crop_min: 1.0 }) > 3);
+    assert_eq!(greys(View::Training(Training::crops(0.5))), 1);
 }

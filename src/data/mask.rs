@@ -11,8 +11,10 @@ use super::error::{Error, Result};
 pub enum MaskKind {
     /// One random 2-D mask, repeated over time.
     Tube,
-    /// Over all tokens.
+    /// Over all tokens, `int(ratio * tokens)` of them.
     Random,
+    /// Over all tokens, of which `int((1 - ratio) * tokens)` stay: ST-MAE's, which may mask one more.
+    Agnostic,
 }
 
 /// A checked masking: every sample has the same number of masked tokens.
@@ -20,7 +22,7 @@ pub enum MaskKind {
 pub struct MaskConfig {
     kind: MaskKind,
     grid: [usize; 3],
-    /// Masked tokens a frame (tube) or a clip (random).
+    /// Masked tokens a frame (tube) or a clip (random, agnostic).
     each: usize,
 }
 
@@ -34,16 +36,19 @@ pub struct Tokens {
 }
 
 impl MaskConfig {
-    /// Masks `int(ratio * tokens)` of each frame's (tube) or the clip's (random) tokens; grid (t, h, w).
+    /// Masks a share of each frame's (tube) or the clip's (random, agnostic) tokens; grid (t, h, w).
     ///
     /// # Errors
     /// A ratio that masks no token or all of them.
     pub fn new(kind: MaskKind, ratio: f64, grid: [usize; 3]) -> Result<Self> {
         let all = match kind {
             MaskKind::Tube => grid[1] * grid[2],
-            MaskKind::Random => grid.iter().product(),
+            MaskKind::Random | MaskKind::Agnostic => grid.iter().product(),
         };
-        let each = (ratio * all as f64) as usize;
+        let each = match kind {
+            MaskKind::Tube | MaskKind::Random => (ratio * all as f64) as usize,
+            MaskKind::Agnostic => all - (((1.0 - ratio) * all as f64) as usize).min(all),
+        };
         if !(ratio > 0.0 && ratio < 1.0) || each == 0 || each >= all {
             return Err(Error::Mask { ratio, masked: each.min(all), all });
         }
@@ -54,7 +59,7 @@ impl MaskConfig {
     pub fn masked(&self) -> usize {
         match self.kind {
             MaskKind::Tube => self.each * self.grid[0],
-            MaskKind::Random => self.each,
+            MaskKind::Random | MaskKind::Agnostic => self.each,
         }
     }
 
@@ -63,7 +68,7 @@ impl MaskConfig {
         let [t, h, w] = self.grid;
         let (plane, repeats) = match self.kind {
             MaskKind::Tube => (h * w, t),
-            MaskKind::Random => (t * h * w, 1),
+            MaskKind::Random | MaskKind::Agnostic => (t * h * w, 1),
         };
         let mut mask = vec![false; plane];
         mask[..self.each].fill(true);
@@ -105,6 +110,17 @@ mod tests {
     fn the_share_is_rounded_down_as_official() {
         assert_eq!(MaskConfig::new(MaskKind::Random, 0.75, [1, 3, 3]).unwrap().masked(), 6);
         assert_eq!(MaskConfig::new(MaskKind::Tube, 0.9, [2, 3, 3]).unwrap().masked(), 16);
+    }
+
+    #[test]
+    fn st_mae_counts_what_stays() {
+        let masked = |kind, grid| MaskConfig::new(kind, 0.9, grid).unwrap().masked();
+        assert_eq!(masked(MaskKind::Random, [8, 14, 14]), 1411);
+        // int(1568 * (1 - 0.9)) is 156.
+        assert_eq!(masked(MaskKind::Agnostic, [8, 14, 14]), 1412);
+        assert_eq!(masked(MaskKind::Agnostic, [4, 4, 4]), 58);
+        let tokens = MaskConfig::new(MaskKind::Agnostic, 0.9, [4, 4, 4]).unwrap().draw(&mut rng(1, 0, 0, 0));
+        assert_eq!((tokens.visible.len(), tokens.masked.len()), (6, 58));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 use rand_distr::{Beta, Distribution, StandardNormal};
 
-use crate::op::patch::{DEVIATION, MEAN};
+use crate::op::patch::Colours;
 
 /// How labels become soft and clips are mixed, as timm's `Mixup` in batch mode.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,7 +94,9 @@ pub(super) fn erase(clip: &mut [u8], size: usize, rng: &mut impl Rng) {
             }
             for (i, value) in row[3 * left..3 * (left + width)].iter_mut().enumerate() {
                 let noise: f64 = StandardNormal.sample(rng);
-                *value = ((noise * DEVIATION[i % 3] + MEAN[i % 3]) * 255.0).round().clamp(0.0, 255.0) as u8;
+                *value = ((noise * Colours::IMAGENET.deviation[i % 3] + Colours::IMAGENET.mean[i % 3]) * 255.0)
+                    .round()
+                    .clamp(0.0, 255.0) as u8;
             }
         }
         return;
@@ -177,7 +179,7 @@ mod tests {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
             // Cut to the range of a value.
-            let off = [mean - MEAN[channel], deviation - DEVIATION[channel]];
+            let off = [mean - Colours::IMAGENET.mean[channel], deviation - Colours::IMAGENET.deviation[channel]];
             assert!(off.iter().all(|off| off.abs() < 0.02), "{channel}: {mean} {deviation}");
         }
     }

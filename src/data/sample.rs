@@ -49,12 +49,14 @@ pub enum View {
         /// Smallest share of the short side that is kept.
         crop_min: f64,
     },
-    /// A random start; a random resized crop, bicubic, mirrored by chance: MAE's.
+    /// A random start; a random resized crop, mirrored by chance: MAE's and ST-MAE's.
     Resized {
         /// Smallest share of the frame's area that is kept.
         crop_min: f64,
         /// Mirror half of the clips.
         flip: bool,
+        /// Bicubic with antialiasing, as MAE's; else bilinear between four neighbours, as ST-MAE's.
+        bicubic: bool,
     },
     /// A random start or a frame of each segment; a random resized crop; augmented.
     Training(Training),
@@ -214,8 +216,8 @@ pub(crate) fn draw_all(
     })
 }
 
-/// Draws `config.repeats` clips of the same frames of a video, each cropped and augmented anew, as the official
-/// fine-tuning does. A panic of the decoder is an error of the file.
+/// Draws `config.repeats` clips of a video, each cropped and augmented anew: as the official programs do, of the same frames
+/// for fine-tuning, each of its own frames for pre-training. A panic of the decoder is an error of the file.
 ///
 /// # Errors
 /// A video that cannot be read, naming the file.
@@ -226,6 +228,9 @@ pub(crate) fn draw_repeated(
     cutter: &mut Cutter,
     rng: &mut impl Rng,
 ) -> Result<Vec<Clip>> {
+    if config.repeats > 1 && matches!(config.view, View::Pretraining { .. } | View::Resized { .. }) {
+        return draw_all(item, &vec![*config; config.repeats], index, cutter, rng);
+    }
     unless_panicked(item, || {
         let taken = Taken::decode(item, std::slice::from_ref(config), index, rng)?;
         (0..config.repeats.max(1)).map(|_| taken.cut(0, config, cutter, rng)).collect()
@@ -317,7 +322,10 @@ fn cut(
         View::Pretraining { crop_min } => {
             (crop::multi_scale(width, height, config.size, crop_min, rng).into(), Filter::Bilinear)
         }
-        View::Resized { crop_min, .. } => (crop::random_resized(width, height, crop_min, rng).into(), Filter::Bicubic),
+        View::Resized { crop_min, bicubic, .. } => {
+            let filter = if bicubic { Filter::Bicubic } else { Filter::Plain };
+            (crop::random_resized(width, height, crop_min, rng).into(), filter)
+        }
         View::Training(Training { crop_min, .. }) => {
             (crop::random_resized(width, height, crop_min, rng).into(), Filter::Plain)
         }

@@ -112,7 +112,7 @@ fn shares(qkv: &[f32], tokens: usize, heads: usize, query: usize) -> Vec<f64> {
 }
 
 /// How much the last block's `query` token takes from each token of the clip (N), the mean over heads. An image model
-/// looks at the query's own frame alone, and what goes to its class token is left out.
+/// looks at the query's own frame alone. What goes to a class token is left out.
 ///
 /// # Errors
 /// Tensors that do not fit, the GPU.
@@ -127,16 +127,17 @@ pub fn attention(
     let look = arch.record_attention(&mut rec)?;
     let qkv = Eye::new(gpu, rec, look, tensors)?.see(clip)?;
     let (all, heads) = (arch.grid.len(), arch.encoder.heads);
+    let class = arch.family.class_tokens();
     if arch.family != Family::Mae {
-        return Ok(shares(&qkv, all, heads, query));
+        return Ok(shares(&qkv, class + all, heads, class + query).split_off(class));
     }
     let [times, height, width] = arch.grid.tokens();
     let places = height * width;
     let (time, place) = (query / places, query % places);
     let image = &qkv[qkv.len() / times * time..][..qkv.len() / times];
-    let seen = shares(image, places + 1, heads, place + 1);
+    let seen = shares(image, class + places, heads, class + place);
     let mut found = vec![0.0; all];
-    found[time * places..(time + 1) * places].copy_from_slice(&seen[1..]);
+    found[time * places..(time + 1) * places].copy_from_slice(&seen[class..]);
     Ok(found)
 }
 

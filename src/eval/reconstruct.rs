@@ -10,7 +10,7 @@ use crate::model::Grid;
 use crate::model::encoder::Family;
 use crate::model::load::load;
 use crate::model::pixels::PixelArch;
-use crate::op::patch::{DEVIATION, MEAN};
+use crate::op::patch::{Colours, Pick};
 use crate::picture::{Picture, sheet};
 use crate::weights::{self, Import, LazyTensor, Tensors};
 
@@ -62,38 +62,46 @@ pub fn reconstruct(
     engine.run(Phase::Micro, &StepValues::default())?;
     let predicted = engine.read(forward.prediction)?;
 
-    let (mut hidden, mut made) = (clip.clone(), clip.clone());
     let masked = lists.iter().enumerate().flat_map(|(b, l)| l.masked.iter().map(move |token| (b, *token as usize)));
-    for ((sample, token), patch) in masked.zip(predicted.chunks_exact(arch.grid.patch_len())) {
-        let places = places(&arch.grid, sample, token);
-        let levels = levels(&clip, &places, images, patch);
-        for (place, level) in places.into_iter().zip(levels) {
-            hidden[place] = HIDDEN;
-            made[place] = level;
-        }
+    let mut hidden = clip.clone();
+    for (sample, token) in masked.clone() {
+        places(&arch.grid, arch.grid.tubelet, Pick::ALL, sample, token)
+            .into_iter()
+            .for_each(|place| hidden[place] = HIDDEN);
+    }
+    // Frames that are not predicted stay hidden.
+    let mut made = hidden.clone();
+    let colours = (arch.family != Family::VideoMae).then(|| arch.family.colours());
+    let (len, pick) = (arch.target_len(), arch.target_pick());
+    let each = len / 3 / arch.grid.patch.pow(2);
+    for ((sample, token), patch) in masked.zip(predicted.chunks_exact(len)) {
+        let places = places(&arch.grid, each, pick, sample, token);
+        let levels = levels(&clip, &places, colours, patch);
+        places.into_iter().zip(levels).for_each(|(place, level)| made[place] = level);
     }
     Ok(sheet(&[&clip, &hidden, &made], count, size))
 }
 
-/// Bytes of a patch in the clip's frames, in the order (t, y, x, colour).
-fn places(grid: &Grid, sample: usize, token: usize) -> Vec<usize> {
-    let Grid { frames, size, tubelet, patch } = *grid;
+/// Bytes of a patch in the clip's frames that are picked, `each` of them a token, in the order (t, y, x, colour).
+fn places(grid: &Grid, each: usize, pick: Pick, sample: usize, token: usize) -> Vec<usize> {
+    let Grid { frames, size, patch, .. } = *grid;
     let side = size / patch;
     let (t, h, w) = (token / (side * side), token / side % side, token % side);
     let pixel = |i: usize| {
         let (dt, dy, dx) = (i / (patch * patch), i / patch % patch, i % patch);
-        let frame = sample * frames + t * tubelet + dt;
+        let frame = sample * frames + pick.frame(t * each + dt);
         (frame * size + h * patch + dy) * size + w * patch + dx
     };
-    (0..tubelet * patch * patch).flat_map(|i| (0..3).map(move |c| 3 * pixel(i) + c)).collect()
+    (0..each * patch * patch).flat_map(|i| (0..3).map(move |c| 3 * pixel(i) + c)).collect()
 }
 
-/// A predicted patch as bytes: it was learned in units of the true patch's mean and deviation.
-fn levels(clip: &[u8], places: &[usize], whole: bool, patch: &[f32]) -> Vec<u8> {
-    let value = |i: usize| {
-        let pixel = f64::from(clip[places[i]]) / 255.0;
-        if whole { (pixel - MEAN[i % 3]) / DEVIATION[i % 3] } else { pixel }
-    };
+/// A predicted patch as bytes: it was learned in units of the true patch's mean and deviation, over the whole patch where
+/// `colours` says what its pixels were normalised by, else a colour for itself.
+fn levels(clip: &[u8], places: &[usize], colours: Option<Colours>, patch: &[f32]) -> Vec<u8> {
+    let whole = colours.is_some();
+    let Colours { mean: means, deviation: deviations } =
+        colours.unwrap_or(Colours { mean: [0.0; 3], deviation: [1.0; 3] });
+    let value = |i: usize| (f64::from(clip[places[i]]) / 255.0 - means[i % 3]) / deviations[i % 3];
     let moments = |group: Vec<usize>| {
         let n = group.len() as f64;
         let mean = group.iter().map(|i| value(*i)).sum::<f64>() / n;
@@ -104,8 +112,7 @@ fn levels(clip: &[u8], places: &[usize], whole: bool, patch: &[f32]) -> Vec<u8> 
     let level = |(i, p): (usize, &f32)| {
         let (mean, deviation) = groups[i % 3];
         let value = f64::from(*p) * deviation + mean;
-        let pixel = if whole { value * DEVIATION[i % 3] + MEAN[i % 3] } else { value };
-        (pixel * 255.0).round().clamp(0.0, 255.0) as u8
+        ((value * deviations[i % 3] + means[i % 3]) * 255.0).round().clamp(0.0, 255.0) as u8
     };
     patch.iter().enumerate().map(level).collect()
 }
@@ -119,18 +126,20 @@ mod tests {
     #[test]
     fn targets_come_back_as_pixels() {
         let clip: Vec<u8> = (0..2 * 8 * 8 * 3).map(|i| (i * 37 % 251) as u8).collect();
-        for (whole, tubelet) in [(false, 2), (true, 1)] {
+        for (colours, tubelet) in [(None, 2), (Some(Colours::IMAGENET), 1), (Some(Colours::KINETICS), 2)] {
             let grid = Grid { frames: 2, size: 8, tubelet, patch: 4 };
-            let places = places(&grid, 0, 3);
+            let places = places(&grid, tubelet, Pick::ALL, 0, 3);
+            let Colours { mean, deviation } = colours.unwrap_or(Colours::IMAGENET);
             let pixels = places.len() / 3;
             // Channel first and normalised, as patches are cut.
             let cut: Vec<f64> = (0..3)
                 .flat_map(|c| (0..pixels).map(move |k| (c, k)))
-                .map(|(c, k)| (f64::from(clip[places[3 * k + c]]) / 255.0 - MEAN[c]) / DEVIATION[c])
+                .map(|(c, k)| (f64::from(clip[places[3 * k + c]]) / 255.0 - mean[c]) / deviation[c])
                 .collect();
+            let whole = colours.is_some();
             let normalise = if whole { patch_target::Normalise::Whole } else { patch_target::Normalise::PerColour };
             let target: Vec<f32> = patch_target::of(&cut, pixels, normalise).iter().map(|v| *v as f32).collect();
-            let back = levels(&clip, &places, whole, &target);
+            let back = levels(&clip, &places, colours, &target);
             assert_eq!(back, places.iter().map(|p| clip[*p]).collect::<Vec<_>>(), "{whole}");
         }
     }

@@ -1,5 +1,7 @@
 //! The numbers that fix a model's shapes.
 
+use crate::op::patch::Cut;
+
 /// Width and depth of a stack of transformer blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +43,11 @@ impl Grid {
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its tokens in a clip, normalised by ImageNet's colours.
+    pub fn cut(&self) -> Cut {
+        Cut::new(self.tubelet, self.patch)
     }
 
     /// Numbers in one token's pixels.

@@ -2,7 +2,7 @@
 
 use super::arch::{Grid, Vit};
 use super::block::{DropPath, DropPaths};
-use super::encoder::{Encoder, Family, every};
+use super::encoder::{Encoder, Family, Seen};
 use super::params::Params;
 use super::step::{LossTerm, Pixels, Step, finish};
 use crate::gpu::{Dtype, Phase, Recorder, Tensor};
@@ -17,15 +17,28 @@ use crate::weights::{Init, Result};
 pub enum Pooling {
     /// The mean over tokens, then `fc_norm`.
     Mean,
+    /// The mean over tokens without the class token, then `norm`: ST-MAE's.
+    MeanNorm,
     /// The first token after `norm`: `use_mean_pooling: false` of `transformers`.
     First,
 }
 
 impl Pooling {
+    /// As a family's own program has it.
+    pub fn of(family: Family) -> Pooling {
+        if family == Family::StMae { Pooling::MeanNorm } else { Pooling::Mean }
+    }
+
+    /// The name of the norm before the head.
+    pub fn norm(self) -> &'static str {
+        if self == Pooling::Mean { "fc_norm" } else { "norm" }
+    }
+
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
             Pooling::Mean => "mean over tokens, then fc_norm",
+            Pooling::MeanNorm => "mean over tokens without the class token, then norm",
             Pooling::First => "first token after norm",
         }
     }
@@ -34,7 +47,7 @@ impl Pooling {
 /// Everything that fixes a classifier's shapes.
 #[derive(Debug, Clone)]
 pub struct ClassifierArch {
-    /// `Mvd`, or `VideoMae` for classifiers fine-tuned by VideoMAE.
+    /// `Mvd`, or `VideoMae` or `StMae` for classifiers fine-tuned by their programs.
     pub family: Family,
     /// The encoder.
     pub encoder: Vit,
@@ -87,10 +100,9 @@ impl Classifier {
     fn declare(rec: &mut Recorder, params: &mut Params, arch: &ClassifierArch) -> Self {
         let dim = arch.encoder.dim;
         let init = Init::Normal { std: (0.02 * arch.init_scale) as f32 };
-        let norm = if arch.pooling == Pooling::Mean { "fc_norm" } else { "norm" };
         Classifier {
             encoder: Encoder::declare(rec, params, "", arch.family, &arch.encoder, &arch.grid),
-            norm: Norm { eps: arch.eps, ..params.norm(rec, norm, dim) },
+            norm: Norm { eps: arch.eps, ..params.norm(rec, arch.pooling.norm(), dim) },
             head: Linear::new(
                 params.tensor(rec, "head.weight", &[arch.classes, dim], init),
                 Some(params.tensor(rec, "head.bias", &[arch.classes], Init::Zeros)),
@@ -108,13 +120,16 @@ impl Classifier {
         drops: &mut DropPaths,
     ) -> Result<(Tensor, Tensor)> {
         let (drop_path, head_dropout) = rates;
-        let cut = Cut { tubelet: arch.grid.tubelet, patch: arch.grid.patch, frame_step: 1 };
+        let cut = Cut { colours: arch.family.colours(), ..arch.grid.cut() };
         let patches = arch.pixels.cut(rec, frames, None, cut);
-        let index = every(rec, arch.batch, arch.grid.len());
-        let x = self.encoder.forward(rec, patches, index, drop_path, drops)?;
+        let tokens = arch.grid.len();
+        let seen = Seen::all(rec, arch.batch, tokens);
+        let x = self.encoder.forward(rec, patches, seen, drop_path, drops)?;
+        let class = arch.family.class_tokens();
+        let x = if class > 0 { rows::slice(rec, x, class, tokens) } else { x };
         let pooled = pool::forward(rec, x);
         let read = match arch.pooling {
-            Pooling::Mean => pooled,
+            Pooling::Mean | Pooling::MeanNorm => pooled,
             Pooling::First => {
                 let first = rows::slice(rec, x, 0, 1);
                 rec.reshape(first, &[arch.batch, arch.encoder.dim])
@@ -148,7 +163,7 @@ impl ClassifierArch {
             ema: 0.0,
             eps: layer_norm::EPS,
             block_eps: layer_norm::EPS,
-            pooling: Pooling::Mean,
+            pooling: Pooling::of(family),
             pixels: Pixels::Bytes,
         }
     }

@@ -2,13 +2,14 @@
 //! a teacher at the masked ones, gradients, AdamW.
 
 use super::arch::{Grid, Vit};
+use super::encoder::Family;
 use super::params::Params;
 use super::step::{Frozen, LossTerm, Masking, Pixels, Step, finish};
 use super::student::{DecoderArch, Student};
 use super::teacher::{ImageTeacher, VideoTeacher};
 use crate::gpu::{Dtype, Phase, Recorder, Tensor};
 use crate::op::loss::{self, LossArgs, LossKind};
-use crate::op::patch::Cut;
+use crate::op::patch::{Cut, Pick};
 use crate::op::{layer_norm, scalars};
 use crate::weights::Result;
 
@@ -38,6 +39,8 @@ pub struct DistillArch {
     pub image: Option<TeacherArch>,
     /// The video teacher, if its loss has weight.
     pub video: Option<TeacherArch>,
+    /// Whose model the video teacher is: `VideoMae` or `StMae`.
+    pub video_family: Family,
     /// Samples B of a micro-batch.
     pub batch: usize,
     /// Masked tokens M of a sample.
@@ -71,7 +74,6 @@ impl DistillArch {
         let frames = self.pixels.input(rec, self.batch, &self.grid);
         let masking = Masking::declare(rec, self.batch, self.grid.len(), self.masked);
         let scalars = scalars::declare(rec);
-        let Grid { tubelet, patch, .. } = self.grid;
 
         let mut student = Params::new(rec, "student", true);
         let decoders = [(IMAGE, self.image), (VIDEO, self.video)]
@@ -90,14 +92,15 @@ impl DistillArch {
         if let Some(teacher) = self.video {
             let mut params = Params::new(rec, "video teacher", false);
             let grid = Grid { patch: teacher.patch, ..self.grid };
-            let net = VideoTeacher::declare(rec, &mut params, &teacher.vit, &grid);
-            let patches = self.pixels.cut(rec, frames, None, Cut { tubelet, patch: teacher.patch, frame_step: 1 });
+            let net = VideoTeacher::declare(rec, &mut params, self.video_family, &teacher.vit, &grid);
+            let cut = Cut { colours: self.video_family.colours(), ..grid.cut() };
+            let patches = self.pixels.cut(rec, frames, None, cut);
             frozen.push(Frozen { name: "video_teacher", params });
             let target = net.forward(rec, patches)?;
             targets.push((LossTerm { name: "video", slot: scalars::LOSS + 1, weight: teacher.weight }, target));
         }
 
-        let patches = self.pixels.cut(rec, frames, Some(masking.visible), Cut { tubelet, patch, frame_step: 1 });
+        let patches = self.pixels.cut(rec, frames, Some(masking.visible), self.grid.cut());
         let output = model.forward(rec, patches, &masking)?;
         let mut outputs = vec![("encoder", output.encoder)];
         let mut losses = Vec::new();
@@ -142,8 +145,8 @@ impl DistillArch {
             let shape = [self.batch, count, teacher.size, teacher.size, 3];
             rec.input("image teacher frames", &shape, Dtype::U8)
         });
-        let frame_step = if own.is_some() { 1 } else { self.grid.tubelet };
-        let cut = Cut { tubelet: 1, patch: teacher.patch, frame_step };
+        let pick = if own.is_some() { Pick::ALL } else { Pick::every(self.grid.tubelet) };
+        let cut = Cut { pick, ..grid.cut() };
         let patches = self.pixels.cut(rec, own.unwrap_or(frames), None, cut);
         let target = net.forward(rec, patches)?;
         Ok((params, own, target))

@@ -2,11 +2,11 @@
 
 use super::arch::{Grid, Vit};
 use super::block::DropPaths;
-use super::encoder::{Encoder, Family, every};
+use super::encoder::{Encoder, Family, Seen};
 use super::params::Params;
 use super::step::Pixels;
 use crate::gpu::{Phase, Recorder, Tensor};
-use crate::op::patch::Cut;
+use crate::op::patch::{Cut, Pick};
 use crate::op::{layer_norm, linear, rows};
 use crate::weights::Result;
 
@@ -41,23 +41,22 @@ impl LookArch {
         let [times, ..] = self.grid.tokens();
         match self.family {
             Family::Mae => (Grid { frames: 1, tubelet: 1, ..self.grid }, times),
-            Family::Mvd | Family::VideoMae => (self.grid, 1),
+            Family::Mvd | Family::VideoMae | Family::StMae => (self.grid, 1),
         }
     }
 
-    /// Tokens after `depth` blocks, with MAE's class token first: (images or 1, tokens, C).
+    /// Tokens after `depth` blocks, with a class token first where there is one: (images or 1, tokens, C).
     fn tokens(&self, rec: &mut Recorder, params: &mut Params, depth: usize) -> Result<(Tensor, Tensor)> {
         rec.set_phase(Phase::Micro);
         let (grid, count) = self.own_grid();
         let vit = Vit { depth, ..self.encoder };
         let encoder = Encoder::declare(rec, params, &self.prefix, self.family, &vit, &grid);
         let frames = Pixels::Bytes.input(rec, 1, &self.grid);
-        let Grid { tubelet, patch, .. } = grid;
-        let cut = Cut { tubelet, patch, frame_step: self.grid.tubelet / tubelet };
-        let cut = Cut { frame_step: if count == 1 { 1 } else { cut.frame_step }, ..cut };
+        let pick = if count == 1 { Pick::ALL } else { Pick::every(self.grid.tubelet) };
+        let cut = Cut { pick, colours: self.family.colours(), ..grid.cut() };
         let patches = Pixels::Bytes.cut(rec, frames, None, cut);
-        let index = every(rec, count, grid.len());
-        let x = encoder.forward(rec, patches, index, 0.0, &mut DropPaths::default())?;
+        let seen = Seen::all(rec, count, grid.len());
+        let x = encoder.forward(rec, patches, seen, 0.0, &mut DropPaths::default())?;
         Ok((frames, x))
     }
 
@@ -69,13 +68,14 @@ impl LookArch {
         let mut params = Params::new(rec, "encoder", false).with_eps(self.eps);
         let (frames, x) = self.tokens(rec, &mut params, self.encoder.depth)?;
         let (grid, _) = self.own_grid();
-        let x = if self.family == Family::Mae { rows::slice(rec, x, 1, grid.len()) } else { x };
+        let class = self.family.class_tokens();
+        let x = if class > 0 { rows::slice(rec, x, class, grid.len()) } else { x };
         let seen = rec.reshape(x, &[1, self.grid.len(), self.encoder.dim]);
         rec.keep(seen);
         Ok(Look { params, frames, seen })
     }
 
-    /// Records the last block's packed queries, keys and values, (images or 1, tokens, 3 H D), MAE's class token first.
+    /// Records the last block's packed queries, keys and values, (images or 1, tokens, 3 H D), a class token first.
     ///
     /// # Errors
     /// A width that the position table cannot be split for.

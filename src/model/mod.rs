@@ -11,6 +11,7 @@ pub mod look;
 pub mod opened;
 pub mod params;
 pub mod pixels;
+mod positions;
 pub mod step;
 pub mod student;
 pub mod teacher;

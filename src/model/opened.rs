@@ -34,6 +34,8 @@ const LAYERS: [&str; 9] = [
     "mlp.fc1.",
     "mlp.fc2.",
 ];
+/// What ST-MAE's blocks have beside them.
+const SEPARATE: [&str; 3] = ["attn.q.", "attn.k.", "attn.v."];
 
 /// A fact, and who says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,15 +106,7 @@ pub fn family_name(family: Family) -> &'static str {
         Family::Mvd => "mvd",
         Family::VideoMae => "videomae",
         Family::Mae => "mae",
-    }
-}
-
-/// The name of its position table.
-fn table_name(family: Family) -> &'static str {
-    match family {
-        Family::Mvd => "3-D sin-cos",
-        Family::VideoMae => "interleaved sinusoids",
-        Family::Mae => "2-D sin-cos",
+        Family::StMae => "st-mae",
     }
 }
 
@@ -171,6 +165,9 @@ impl Beside<'_> {
         if self.about.kind == Kind::Mae {
             return Some(Known::new(Family::Mae, "its patches are of single frames"));
         }
+        if self.about.learned.is_some() {
+            return Some(Known::new(Family::StMae, "its learned pos_embed_spatial and pos_embed_temporal"));
+        }
         let run = match (self.run.get("model").and_then(toml::Value::as_str), self.run.contains_key("student")) {
             (Some("mvd"), _) | (_, true) => Some(Family::Mvd),
             (Some("videomae"), _) => Some(Family::VideoMae),
@@ -213,6 +210,9 @@ impl Beside<'_> {
     }
 
     fn pooling(&self, tensors: &Tensors<LazyTensor>) -> Known<Pooling> {
+        if self.about.learned.is_some() {
+            return Known::new(Pooling::of(Family::StMae), "as published");
+        }
         match self.config["use_mean_pooling"].as_bool() {
             Some(true) => Known::new(Pooling::Mean, "config.json, use_mean_pooling"),
             Some(false) => Known::new(Pooling::First, "config.json, use_mean_pooling"),
@@ -255,14 +255,19 @@ impl Opened {
                 return Err(unknown(format!(
                     "expected a model of {asked}, got one of {is} ({}), whose position table is another: {}",
                     known.from,
-                    table_name(known.value)
+                    known.value.table_name()
                 )));
             }
             (Some(given), None) => Some(Known::new(given, "--model")),
             (_, known) => known,
         };
         let mae = about.kind == Kind::Mae;
+        let side_of = |places: usize| Some(places.isqrt()).filter(|side| side * side == places);
         let (stored_frames, stored_side) = match table {
+            _ if about.learned.is_some() => {
+                let [times, places] = about.learned.unwrap_or_default();
+                (Some(times * about.tubelet), side_of(places))
+            }
             Some(Stored::Sincos3d { frames, side }) => (Some(frames * about.tubelet), Some(side)),
             Some(Stored::Sincos2d { side, .. }) => (None, Some(side)),
             _ => (None, None),
@@ -308,7 +313,8 @@ impl Opened {
         let blocks = format!("{}blocks.", self.about.inner());
         let strange = |name: &&str| {
             let of_block = name.strip_prefix(blocks.as_str()).and_then(|rest| rest.split_once('.'));
-            of_block.is_some_and(|(_, layer)| !LAYERS.iter().any(|known| layer.starts_with(known)))
+            let known = LAYERS.iter().chain(SEPARATE.iter().filter(|_| self.about.learned.is_some()));
+            of_block.is_some_and(|(_, layer)| !known.clone().any(|known| layer.starts_with(known)))
         };
         self.tensors.iter().map(|(name, _)| name).filter(strange).collect()
     }
@@ -390,7 +396,28 @@ impl Opened {
         if self.stride.value == 0 {
             return Err(self.unknown("--stride: expected at least 1, got 0"));
         }
-        Ok(Grid { frames, size, tubelet, patch })
+        let grid = Grid { frames, size, tubelet, patch };
+        self.expect_grid(&grid)?;
+        Ok(grid)
+    }
+
+    /// Holds a grid against that of learned position tables, which fit no other.
+    ///
+    /// # Errors
+    /// Clips of another number of frames or size.
+    pub fn expect_grid(&self, grid: &Grid) -> Result<()> {
+        let Some([times, places]) = self.about.learned else { return Ok(()) };
+        let [t, h, w] = grid.tokens();
+        if [t, h * w] == [times, places] {
+            return Ok(());
+        }
+        Err(self.unknown(format!(
+            "--frames, --input-size: expected clips of {times} x {places} tokens (moments x places), as its learned position \
+             tables have, got {t} x {}: {} frames of {} pixels",
+            h * w,
+            grid.frames,
+            grid.size
+        )))
     }
 
     /// The shapes of its classifier, or of its encoder with a head that is not looked at.
@@ -407,7 +434,7 @@ impl Opened {
         let pooling = self.pooling.value;
         let eps = match pooling {
             Pooling::Mean if theirs => TRANSFORMERS_EPS,
-            Pooling::Mean => EPS,
+            Pooling::Mean | Pooling::MeanNorm => EPS,
             Pooling::First => self.eps,
         };
         Ok(ClassifierArch { eps, block_eps: self.eps, pooling, ..plain })
@@ -440,7 +467,8 @@ impl Opened {
         let own = own.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
         let rules = Import {
             select: inner.to_owned(),
-            drop: vec!["pos_embed*".to_owned()],
+            // ST-MAE's are parameters.
+            drop: if self.about.learned.is_some() { Vec::new() } else { vec!["pos_embed*".to_owned()] },
             prefix: prefix.to_owned(),
             allow_missing: missing.iter().map(|pattern| (*pattern).to_owned()).collect(),
             ..Import::exact()
@@ -456,8 +484,11 @@ impl fmt::Display for Opened {
             Some(known) => writeln!(f, "model      {} ({})", family_name(known.value), known.from)?,
             None => writeln!(f, "model      not known; commands ask for --model mvd or --model videomae")?,
         }
-        let table = self.family.as_ref().map_or("as the model's", |known| table_name(known.value));
-        writeln!(f, "positions  {table}, computed for any grid")?;
+        let table = self.family.as_ref().map_or("as the model's", |known| known.value.table_name());
+        match self.about.learned {
+            Some([times, places]) => writeln!(f, "positions  {table}, for {times} x {places} tokens")?,
+            None => writeln!(f, "positions  {table}, computed for any grid")?,
+        }
         match &self.heads() {
             Some(known) => writeln!(f, "heads      {}", says(known))?,
             None => writeln!(f, "heads      not known; commands ask for --heads")?,

@@ -26,6 +26,9 @@ pub enum QkvBias {
     QueryValue,
     /// One `qkv.bias` (timm, MAE).
     Full,
+    /// `q`, `k` and `v`, each with a weight and a bias (ST-MAE). The key bias stays as it was read: what it adds to the scores
+    /// of a query is the same for every key, so its gradient is zero.
+    Separate,
 }
 
 impl Params {
@@ -103,19 +106,39 @@ impl Params {
 
     /// A patch embedding stored as a convolution: `{name}.weight` (out, 3, ..kernel) and `{name}.bias`.
     ///
-    /// MAE redraws the weight as a linear layer's; elsewhere both keep PyTorch's start of convolutions.
-    pub fn patch_embed(&mut self, rec: &mut Recorder, name: &str, dim: usize, kernel: &[usize], mae: bool) -> Linear {
+    /// MAE and ST-MAE redraw the weight as a linear layer's, `redrawn`; elsewhere both keep PyTorch's start of convolutions.
+    pub fn patch_embed(
+        &mut self,
+        rec: &mut Recorder,
+        name: &str,
+        dim: usize,
+        kernel: &[usize],
+        redrawn: bool,
+    ) -> Linear {
         let shape: Vec<usize> = [dim, 3].iter().chain(kernel).copied().collect();
         let conv = Init::conv(3 * kernel.iter().product::<usize>());
-        let init = if mae { Init::Xavier } else { conv };
+        let init = if redrawn { Init::Xavier } else { conv };
         let weight = self.tensor(rec, &format!("{name}.weight"), &shape, init);
         Linear::new(weight, Some(self.tensor(rec, &format!("{name}.bias"), &[dim], conv)))
     }
 
-    /// `{name}.qkv.weight` (3C, C) and its bias of either kind.
+    /// `{name}.qkv.weight` (3C, C), or its thirds, and its bias of any kind.
     pub fn qkv(&mut self, rec: &mut Recorder, name: &str, dim: usize, kind: QkvBias) -> Linear {
-        let weight = self.tensor(rec, &format!("{name}.qkv.weight"), &[3 * dim, dim], self.linear);
+        let thirds = |what: &str, shape: &[usize]| {
+            let third =
+                |(i, which)| (format!("{name}.{which}.{what}"), shape.to_vec(), i * shape.iter().product::<usize>());
+            ["q", "k", "v"].into_iter().enumerate().map(third).collect::<Vec<_>>()
+        };
+        let (whole, shape) = (format!("{name}.qkv.weight"), [3 * dim, dim]);
+        let weight = match kind {
+            QkvBias::Separate => self.parts(rec, &whole, &shape, &thirds("weight", &[dim, dim]), self.linear),
+            QkvBias::Full | QkvBias::QueryValue => self.tensor(rec, &whole, &shape, self.linear),
+        };
         let (bias, skip_middle) = match kind {
+            QkvBias::Separate => {
+                let parts = thirds("bias", &[dim]);
+                (self.parts(rec, &format!("{name}.qkv.bias"), &[3 * dim], &parts, Init::Zeros), true)
+            }
             QkvBias::Full => (self.tensor(rec, &format!("{name}.qkv.bias"), &[3 * dim], Init::Zeros), false),
             QkvBias::QueryValue => {
                 let part = |which: &str, first: usize| (format!("{name}.{which}_bias"), vec![dim], first);

@@ -2,6 +2,7 @@
 
 use super::arch::Grid;
 use super::block::DropPath;
+use super::encoder::Seen;
 use super::params::Params;
 use crate::gpu::{self, Dtype, Engine, Phase, Recorder, Tensor};
 use crate::op::ema::{self, Average};
@@ -11,7 +12,7 @@ use crate::op::{adamw, grad_norm};
 /// How clips reach the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pixels {
-    /// `frames (B, T, H, W, 3)` in bytes, normalised on the GPU by ImageNet's mean and deviation.
+    /// `frames (B, T, H, W, 3)` in bytes, normalised on the GPU by the colours of a cut.
     Bytes,
     /// `frames (B, 3, T, H, W)` in f32, normalised already.
     Normalized,
@@ -47,6 +48,8 @@ pub struct Masking {
     pub masked: Tensor,
     /// (B, V + M): the visible indices, then the masked ones.
     pub order: Tensor,
+    /// (B, N): where each token is in that order; of models that learn their positions.
+    pub place: Option<Tensor>,
 }
 
 impl Masking {
@@ -57,7 +60,19 @@ impl Masking {
             visible: rec.input("visible", &[batch, tokens - masked], Dtype::U32),
             masked: rec.input("masked", &[batch, masked], Dtype::U32),
             order: rec.input("token order", &[batch, tokens], Dtype::U32),
+            place: None,
         }
+    }
+
+    /// The same with the inverse of the order as a further input.
+    pub fn with_places(self, rec: &mut Recorder) -> Masking {
+        let shape = rec.shape(self.order).to_vec();
+        Masking { place: Some(rec.input("token places", &shape, Dtype::U32)), ..self }
+    }
+
+    /// What an encoder of the visible tokens sees.
+    pub fn seen(&self) -> Seen {
+        Seen { index: self.visible, place: self.place }
     }
 
     /// Writes a batch's visible (B, V) and masked (B, M) tokens, and the order of both.
@@ -70,6 +85,14 @@ impl Masking {
         let order: Vec<u32> = rows.flat_map(|(v, m)| v.iter().chain(m).copied()).collect();
         engine.write(self.visible, visible)?;
         engine.write(self.masked, masked)?;
+        if let Some(place) = self.place {
+            let mut places = vec![0; order.len()];
+            let tokens = order.len() / samples;
+            for (order, places) in order.chunks(tokens).zip(places.chunks_mut(tokens)) {
+                order.iter().enumerate().for_each(|(row, token)| places[*token as usize] = row as u32);
+            }
+            engine.write(place, &places)?;
+        }
         engine.write(self.order, &order)
     }
 }

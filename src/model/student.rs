@@ -10,7 +10,7 @@ use crate::gpu::{Recorder, Tensor};
 use crate::op::layer_norm;
 use crate::op::layer_norm::Norm;
 use crate::op::linear::{self, Linear};
-use crate::op::rows::{self, Parts};
+use crate::op::rows::{self, Parts, Positions};
 use crate::weights::{Init, Result};
 
 /// One decoder: its teacher's short name and feature size, its own blocks.
@@ -89,16 +89,16 @@ impl Student {
     pub fn forward(&self, rec: &mut Recorder, patches: Tensor, masking: &Masking) -> Result<StudentOutput> {
         let mut drops = DropPaths::default();
         let tokens = self.grid.len();
-        let x = self.encoder.forward(rec, patches, masking.visible, self.drop_path, &mut drops)?;
+        let x = self.encoder.forward(rec, patches, masking.seen(), self.drop_path, &mut drops)?;
         let encoder = layer_norm::forward(rec, x, &self.norm);
         let (visible, masked) = (rec.shape(masking.visible)[1], rec.shape(masking.masked)[1]);
         let mut predictions = Vec::new();
         for Stack { decoders, blocks } in &self.stacks {
             let Decoder { vit: Vit { dim, .. }, name, .. } = decoders[0];
-            let table = Family::Mvd.positions(&self.grid, dim)?;
+            let table = Family::Mvd.positions(&self.grid, dim)?.unwrap_or_default();
             let table = rec.constant_f32(format!("pos_embed_{name}"), &[tokens, dim], &table);
-            let parts: Vec<Parts> =
-                decoders.iter().map(|d| d.parts(rec, encoder, (table, masking.order), tokens)).collect();
+            let positions = Positions { table, index: masking.order, place: None };
+            let parts: Vec<Parts> = decoders.iter().map(|d| d.parts(rec, encoder, positions, tokens)).collect();
             let x = rows::assemble(rec, &parts);
             let x = forward_blocks(rec, blocks, x, self.drop_path, &mut drops);
             let decoded = rows::unstack(rec, x, decoders.len(), visible, masked);
@@ -123,9 +123,9 @@ impl Decoder {
     }
 
     /// What its sequence of `len` tokens is assembled from.
-    fn parts(&self, rec: &mut Recorder, encoder: Tensor, table: (Tensor, Tensor), len: usize) -> Parts {
+    fn parts(&self, rec: &mut Recorder, encoder: Tensor, positions: Positions, len: usize) -> Parts {
         let x = linear::forward(rec, encoder, &self.down);
-        Parts { x, x_start: 0, token: self.mask_token, len, table: Some(table) }
+        Parts { x, x_start: 0, token: self.mask_token, shift: None, len, positions: Some(positions) }
     }
 
     /// The teacher's features from the masked tokens after the blocks.

@@ -8,6 +8,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod binary_cross_entropy;
 pub mod check;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -23,8 +24,10 @@ pub mod patch;
 pub mod patch_target;
 pub mod pool;
 pub mod residual;
+pub mod roi;
 pub mod rows;
 pub mod scalars;
+pub mod separable;
 
 use crate::gpu::{Recorder, Tensor};
 
@@ -33,6 +36,7 @@ pub fn cases() -> Vec<check::Case> {
     let all = [
         adamw::cases(),
         attention::cases(),
+        binary_cross_entropy::cases(),
         column_sum::cases(),
         cross_entropy::cases(),
         dropout::cases(),
@@ -44,7 +48,9 @@ pub fn cases() -> Vec<check::Case> {
         patch_target::cases(),
         pool::cases(),
         residual::cases(),
+        roi::cases(),
         rows::cases(),
+        separable::cases(),
     ];
     all.into_iter().flatten().collect()
 }

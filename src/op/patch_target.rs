@@ -1,13 +1,14 @@
 //! Targets of pixel reconstruction: a patch's pixels, normalised over the patch, in the order (t, y, x, colour).
 //!
-//! From patches x (R, 3 n), n pixels a colour, as `op::patch` cuts them: channel first, normalised by ImageNet's mean
-//! and deviation. Unbiased variance. No gradient: targets are inputs.
-//! - Per colour (VideoMAE): of pixels in [0, 1], `(x - mean) / (sqrt(var) + 1e-6)` over the n values of one colour.
-//! - Whole (MAE): of the normalised pixels, `(x - mean) / sqrt(var + 1e-6)` over all 3 n values.
+//! From patches x (R, 3 n), n pixels a colour, as `op::patch` cuts them: channel first, normalised. Unbiased variance.
+//! No gradient: targets are inputs.
+//! - Per colour (VideoMAE): of pixels in [0, 1], which ImageNet's colours normalised,
+//!   `(x - mean) / (sqrt(var) + 1e-6)` over the n values of one colour.
+//! - Whole (MAE, ST-MAE): of the normalised pixels, `(x - mean) / sqrt(var + 1e-6)` over all 3 n values.
 
 use super::by_fours;
 use super::check::Case;
-use super::patch::{DEVIATION, MEAN};
+use super::patch::Colours;
 use crate::gpu::{Recorder, Tensor, grid};
 
 /// What a patch is normalised over.
@@ -33,7 +34,7 @@ fn twin(x: &[f64], y: &mut [f64], pixels: usize, normalise: Normalise) {
     for (x, y) in x.chunks_exact(3 * pixels).zip(y.chunks_exact_mut(3 * pixels)) {
         let of_patch = moments(x.iter().copied());
         for (c, plane) in x.chunks_exact(pixels).enumerate() {
-            let pixel = |v: f64| v * DEVIATION[c] + MEAN[c];
+            let pixel = |v: f64| v * Colours::IMAGENET.deviation[c] + Colours::IMAGENET.mean[c];
             let (mean, variance) = moments(plane.iter().map(|v| pixel(*v)));
             for (k, v) in plane.iter().enumerate() {
                 y[3 * k + c] = match normalise {

@@ -1,12 +1,54 @@
 //! Moving token rows: assembling sequences from tokens and a learned row, slicing them, adding position tables. Batches of
 //! sequences may be stacked, one behind the other, for layers that are stacked too.
 //!
-//! All are copies, so gradients are copies too; the learned token's is the sum over its rows (`+=`).
+//! All are copies, so gradients are copies too; the learned token's is the sum over its rows (`+=`), as is that of what is
+//! added to it, and a row of a learned table gets the sum over the samples of the rows that it was added to.
 
 use super::check::Case;
 use super::column_sum::{self, Rows, Sums};
 use super::expect_shape;
 use crate::gpu::{Recorder, Tensor, grid};
+
+/// Positions that are added to rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Positions {
+    /// Table (P, C).
+    pub table: Tensor,
+    /// For every row of the result, its row of the table (B, N).
+    pub index: Tensor,
+    /// For every row of a table that learns, its row of the result, or any number from N on where it has none (B, P).
+    pub place: Option<Tensor>,
+}
+
+impl Positions {
+    /// The tensors that a forward pass reads.
+    fn read(&self) -> [Tensor; 2] {
+        [self.table, self.index]
+    }
+
+    /// Gives the table its gradient of rows dy (B, N, C), whose first is `base`.
+    fn backward(&self, rec: &mut Recorder, dy: Tensor, (samples, len, base): (usize, usize, usize)) {
+        if !rec.needs_grad(self.table) {
+            return;
+        }
+        let (rows, channels) = (rec.rows(self.table), rec.width(self.table));
+        let place = self.place.unwrap_or_else(|| panic!("rows: {} learns and has no places", rec.name(self.table)));
+        expect_shape(rec, "rows", place, &[samples, rows]);
+        let dtable = rec.transient(format!("d {}", rec.name(self.table)), &[rows, channels]);
+        rec.node("rows.table_gradient", &[dy, place], &[dtable], (samples * rows * channels) as f64, move |h| {
+            h.outputs[0].fill(0.0);
+            for (i, k) in h.inputs[1].iter().map(|k| *k as usize).enumerate().filter(|(_, k)| *k < len) {
+                let from = &h.inputs[0][(base + i / rows * len + k) * channels..][..channels];
+                let to = &mut h.outputs[0][i % rows * channels..][..channels];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            }
+        });
+        let own =
+            Move { samples, count: len, channels, from_len: len, from_start: base, to_len: rows, to_start: 0, base: 0 };
+        own.dispatch(rec, "table_gradient", rows, &[("x", dy), ("position", place), ("y", dtable)]);
+        rec.add_grad(self.table, dtable);
+    }
+}
 
 /// A sequence to assemble.
 #[derive(Debug, Clone, Copy)]
@@ -19,8 +61,10 @@ pub struct Parts {
     pub token: Tensor,
     /// Rows N of the result.
     pub len: usize,
-    /// Position table (P, C) and, for every row of the result, its row there (B, N).
-    pub table: Option<(Tensor, Tensor)>,
+    /// A second learned row that is added to the token's: the class token's position.
+    pub shift: Option<Tensor>,
+    /// What is added to every row of the result.
+    pub positions: Option<Positions>,
 }
 
 /// A copy of `count` rows a sample between (B, from_len, C) and (B, to_len, C).
@@ -89,7 +133,8 @@ impl Move {
 /// `y (stack B, N, C)`: for each of the stack, x's rows and the token, positions added.
 ///
 /// # Panics
-/// If those of the stack differ in shape, or leave no row for the token: mistakes in model code.
+/// If those of the stack differ in shape, leave no row for the token, or have both a shift and positions: mistakes in model
+/// code.
 pub fn assemble(rec: &mut Recorder, stack: &[Parts]) -> Tensor {
     let Parts { x, x_start, len, .. } = stack[0];
     let [samples, count, channels] = *rec.shape(x) else { panic!("assemble: x must be (B, V, C)") };
@@ -108,12 +153,21 @@ pub fn assemble(rec: &mut Recorder, stack: &[Parts]) -> Tensor {
             Move { samples, count, channels, from_len: count, from_start: 0, to_len: len, to_start: x_start, base };
         let head = Move { count: x_start, from_len: 0, to_start: 0, ..own };
         let tail = Move { count: len - x_start - count, from_len: 0, to_start: x_start + count, ..own };
+        assert!(parts.shift.is_none() || parts.positions.is_none(), "assemble: a shift beside positions");
+        // A shift is a table of one row, of which only the token's rows read.
+        let shift = parts.shift.map(|shift| {
+            let index = rec.constant_u32("the one row", &[samples, len], &vec![0; samples * len]);
+            assert_eq!(rec.len(shift), channels, "assemble: size of {}", rec.name(shift));
+            [shift, index]
+        });
         // Each with the places of what it reads among the inputs.
         let first = inputs.len();
         inputs.extend([parts.x, parts.token]);
-        inputs.extend(parts.table.iter().flat_map(|(t, p)| [*t, *p]));
-        let all = [(own, first), (head, first + 1), (tail, first + 1)].into_iter().filter(|(m, _)| m.count > 0);
-        moves.extend(all.map(|(m, from)| (m, from, parts.table.map(|_| first + 2))));
+        inputs.extend(parts.positions.map(|p| p.read()).or(shift).into_iter().flatten());
+        let (own_table, token_table) = (parts.positions.map(|_| first + 2), shift.map(|_| first + 2));
+        let token_table = own_table.or(token_table);
+        let all = [(own, first, own_table), (head, first + 1, token_table), (tail, first + 1, token_table)];
+        moves.extend(all.into_iter().filter(|(m, ..)| m.count > 0));
     }
     let y = rec.transient("assembled", &[stack.len() * samples, len, channels]);
     let twins = moves.clone();
@@ -127,17 +181,26 @@ pub fn assemble(rec: &mut Recorder, stack: &[Parts]) -> Tensor {
         m.record(rec, inputs[from], y, table.map(|first| (inputs[first], inputs[first + 1])));
     }
     let stack = stack.to_vec();
-    let learned: Vec<Tensor> = stack.iter().flat_map(|parts| [parts.x, parts.token]).collect();
+    let learned = stack.iter().flat_map(|parts| {
+        let table = parts.positions.map(|positions| positions.table);
+        [Some(parts.x), Some(parts.token), parts.shift, table].into_iter().flatten()
+    });
+    let learned: Vec<Tensor> = learned.collect();
     rec.tape(&learned, y, move |rec, dy| {
-        for (i, Parts { x, token, .. }) in stack.iter().enumerate() {
+        for (i, Parts { x, token, shift, positions, .. }) in stack.iter().enumerate() {
             if rec.needs_grad(*x) {
                 let dx = copied(rec, dy, (i, stack.len()), x_start, count);
                 rec.add_grad(*x, dx);
             }
-            if let Some(dtoken) = rec.param_grad(*token) {
-                let base = i * samples * len;
-                let tail = (x_start + count, len - x_start - count);
-                token_gradient(rec, dy, dtoken, Rows { samples, len, base, head: x_start, tail });
+            let base = i * samples * len;
+            for learned in [Some(*token), *shift].into_iter().flatten() {
+                if let Some(into) = rec.param_grad(learned) {
+                    let tail = (x_start + count, len - x_start - count);
+                    token_gradient(rec, dy, into, Rows { samples, len, base, head: x_start, tail });
+                }
+            }
+            if let Some(positions) = positions {
+                positions.backward(rec, dy, (samples, len, base));
             }
         }
     });
@@ -230,9 +293,10 @@ pub fn concat(rec: &mut Recorder, a: Tensor, b: Tensor) -> Tensor {
     y
 }
 
-/// `y = x + table[index]`; x (B, N, C), table (P, C), index (B, N).
-pub fn add_position(rec: &mut Recorder, x: Tensor, table: Tensor, index: Tensor) -> Tensor {
+/// `y = x + table[index]`; x (B, N, C).
+pub fn add_position(rec: &mut Recorder, x: Tensor, positions: Positions) -> Tensor {
     let [samples, count, channels] = *rec.shape(x) else { panic!("add_position: x must be (B, N, C)") };
+    let Positions { table, index, .. } = positions;
     expect_shape(rec, "add_position", index, &[samples, count]);
     let y = rec.transient(format!("{} + positions", rec.name(x)), &[samples, count, channels]);
     let m = Move { samples, count, channels, from_len: count, from_start: 0, to_len: count, to_start: 0, base: 0 };
@@ -241,7 +305,10 @@ pub fn add_position(rec: &mut Recorder, x: Tensor, table: Tensor, index: Tensor)
         m.twin(h.inputs[0], &mut h.outputs[0], Some((h.inputs[1], h.inputs[2])));
     });
     m.record(rec, x, y, Some((table, index)));
-    rec.tape(&[x], y, move |rec, dy| rec.add_grad(x, dy));
+    rec.tape(&[x, table], y, move |rec, dy| {
+        rec.add_grad(x, dy);
+        positions.backward(rec, dy, (samples, count, 0));
+    });
     y
 }
 
@@ -252,9 +319,34 @@ pub fn cases() -> Vec<Case> {
             let x = rig.leaf("x", &[2, count, channels]);
             let token = rig.param("token", &[1, 1, channels]);
             let order: Vec<u32> = (0..2 * len as u32).map(|i| i * 5 % (len as u32 + 3)).collect();
-            let table = positioned
-                .then(|| (rig.input("table", &[len + 3, channels]), rig.index("position", &[2, len], &order)));
-            assemble(&mut rig.rec, &[Parts { x, x_start: start, token, len, table }])
+            let positions = positioned.then(|| Positions {
+                table: rig.input("table", &[len + 3, channels]),
+                index: rig.index("position", &[2, len], &order),
+                place: None,
+            });
+            assemble(&mut rig.rec, &[Parts { x, x_start: start, token, shift: None, len, positions }])
+        })
+    };
+    let shifted = |count: usize, channels: usize| {
+        Case::new(format!("assemble {count} rows behind a token and its position, {channels} channels"), move |rig| {
+            let x = rig.leaf("x", &[3, count, channels]);
+            let token = rig.param("token", &[1, 1, channels]);
+            let shift = Some(rig.param("shift", &[1, 1, channels]));
+            assemble(&mut rig.rec, &[Parts { x, x_start: 1, token, shift, len: count + 1, positions: None }])
+        })
+    };
+    let learned = |count: usize, len: usize, channels: usize| {
+        Case::new(format!("assemble {count} rows of {len}x{channels}, a learned table"), move |rig| {
+            let x = rig.leaf("x", &[2, count, channels]);
+            let token = rig.param("token", &[1, 1, channels]);
+            let table = rig.leaf("table", &[len, channels]);
+            // Two orders of the table's rows, and where each row is in them.
+            let order: Vec<u32> = (0..2 * len).map(|i| ((i % len * 5 + i / len) % len) as u32).collect();
+            let at = |i: usize| order[i / len * len..][..len].iter().position(|row| *row as usize == i % len);
+            let place: Vec<u32> = (0..2 * len).map(|i| at(i).unwrap_or(len) as u32).collect();
+            let index = rig.index("position", &[2, len], &order);
+            let positions = Positions { table, index, place: Some(rig.index("place", &[2, len], &place)) };
+            assemble(&mut rig.rec, &[Parts { x, x_start: 0, token, shift: None, len, positions: Some(positions) }])
         })
     };
     let sliced = Case::new("slice 7 rows of 33x16, twice", |rig| {
@@ -272,8 +364,9 @@ pub fn cases() -> Vec<Case> {
                     x: rig.leaf(name, &[3, 4, channels]),
                     x_start: 1,
                     token,
+                    shift: None,
                     len: 7,
-                    table: Some((table, position)),
+                    positions: Some(Positions { table, index: position, place: None }),
                 }
             });
             let y = assemble(&mut rig.rec, &parts);
@@ -284,7 +377,7 @@ pub fn cases() -> Vec<Case> {
     let positioned = Case::new("add_position 2x7x33", |rig| {
         let (x, table) = (rig.leaf("x", &[2, 7, 33]), rig.input("table", &[9, 33]));
         let index = rig.index("index", &[2, 7], &[0, 8, 3, 3, 1, 7, 2, 4, 5, 6, 8, 0, 1, 2]);
-        add_position(&mut rig.rec, x, table, index)
+        add_position(&mut rig.rec, x, Positions { table, index, place: None })
     });
     let joined = Case::new("concat 1 and 16 rows of 7", |rig| {
         let (a, b) = (rig.leaf("a", &[3, 1, 7]), rig.leaf("b", &[3, 16, 7]));
@@ -295,6 +388,10 @@ pub fn cases() -> Vec<Case> {
         sequence(0, 7, 33, 16, true),
         sequence(1, 16, 17, 33, true),
         sequence(2, 1, 197, 7, false),
+        shifted(5, 7),
+        shifted(16, 36),
+        learned(3, 8, 7),
+        learned(4, 33, 20),
         sliced,
         stacked(5),
         stacked(8),

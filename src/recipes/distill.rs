@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::public::{MAE_BASE, MAE_HUGE, MAE_LARGE, Public, VIDEOMAE_BASE, VIDEOMAE_LARGE};
 use super::{BASE, Config, HUGE, LARGE, Recipe, SAVE, SMALL, TINY, k400, pretraining, synthetic, vit};
-use crate::config::{DistillConfig, MaskRule, OptimConfig, SaveConfig, TeacherConfig, Which};
+use crate::config::{DistillConfig, MaskRule, OptimConfig, SaveConfig, TeacherConfig, VideoModel, Which};
 use crate::data::{LEAST_SCALE, MaskKind};
 use crate::model::Vit;
 use crate::op::loss::LossKind;
@@ -77,6 +77,7 @@ fn mvd(student: Vit, from: Vit) -> DistillConfig {
     DistillConfig {
         loss: LossKind::SmoothL1,
         norm_feature: false,
+        video_model: VideoModel::Videomae,
         drop_path: 0.1,
         seed: 0,
         crop_min: LEAST_SCALE,

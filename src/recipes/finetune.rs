@@ -33,7 +33,21 @@ pub(super) fn all() -> Vec<Recipe> {
         result: "none",
         config: Config::Finetune(tiny()),
     };
-    [vec![tiny], mvd(), videomae()].concat()
+    [vec![tiny], mvd(), videomae(), st_mae()].concat()
+}
+
+/// The script's rate is of clips, 2 a video.
+fn st_mae() -> Vec<Recipe> {
+    let source = "facebookresearch/mae_st, FINETUNE.md, main_finetune.py (arXiv 2205.09113)";
+    let recipe = |name, result, config| {
+        let config = FinetuneConfig { model: EncoderKind::StMae, ..config };
+        Recipe { name, source, result, config: Config::Finetune(config) }
+    };
+    let large = tuned(4.8e-3, 128, 50, kinetics(LARGE));
+    let optim = OptimConfig { clip_grad: 5.0, min_lr: 2e-6, ..large.optim.clone() };
+    let augment = RandAugment { layers: 2, ..RandAugment::PUBLISHED };
+    let large = FinetuneConfig { optim, augment, head_dropout: 0.3, drop_path: 0.2, test_clips: 7, ..large };
+    vec![recipe("st-mae-large-finetune-k400", "84.4 % (7x3 views)", large)]
 }
 
 fn mvd() -> Vec<Recipe> {

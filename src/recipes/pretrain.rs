@@ -7,17 +7,21 @@ use crate::model::Vit;
 
 const MAE: &str = "facebookresearch/mae, PRETRAIN.md, FINETUNE.md; 1,600 epochs as the published weights had";
 const VIDEOMAE: &str = "MCG-NJU/VideoMAE, scripts, MODEL_ZOO.md";
+const ST_MAE: &str =
+    "facebookresearch/mae_st, PRETRAIN.md, FINETUNE.md; 400 epochs of 4 clips a video as the published weights had";
 
 pub(super) fn all() -> Vec<Recipe> {
     let recipe = |name, source, result, config| Recipe { name, source, result, config: Config::Pretrain(config) };
     let ours = "ours, for trials on synthetic clips";
     let image = |name, result, config| recipe(name, MAE, result, config);
     let video = |name, result, config| recipe(name, VIDEOMAE, result, config);
+    let clips = |name, result, config| recipe(name, ST_MAE, result, config);
     let small = |batch| videomae(SMALL, vit(192, 4, 3), batch);
     let base = || videomae(BASE, vit(384, 4, 6), 2048);
     vec![
         recipe("mae-tiny", ours, "none", tiny(PretrainKind::Image)),
         recipe("videomae-tiny", ours, "none", tiny(PretrainKind::Video)),
+        recipe("st-mae-tiny", ours, "none", tiny(PretrainKind::StMae)),
         image("mae-base-in1k", "fine-tuned: 83.6 % on ImageNet", mae(BASE, 16)),
         image("mae-large-in1k", "fine-tuned: 85.9 % on ImageNet (85.5 % after 800 epochs)", mae(LARGE, 16)),
         image("mae-huge-in1k", "fine-tuned: 86.9 % on ImageNet", mae(HUGE, 14)),
@@ -28,6 +32,8 @@ pub(super) fn all() -> Vec<Recipe> {
         video("videomae-small-ssv2", "fine-tuned: 66.8 % on SSv2", something(small(2048))),
         video("videomae-base-ssv2", "fine-tuned: 70.8 % on SSv2 (69.6 % after 800 epochs)", something(base())),
         video("videomae-base-ucf101", "fine-tuned: 91.3 % on UCF101", ucf101(base())),
+        clips("st-mae-large-k400", "fine-tuned: 84.4 % on K400", st_mae(LARGE, 16)),
+        clips("st-mae-huge-k400", "fine-tuned: 85.1 % on K400", st_mae(HUGE, 14)),
     ]
 }
 
@@ -35,6 +41,7 @@ fn mae(encoder: Vit, patch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Image,
         seed: 0,
+        repeats: 1,
         crop: Crop::RandomResized,
         crop_min: 0.2,
         flip: true,
@@ -52,6 +59,7 @@ fn videomae(encoder: Vit, decoder: Vit, batch: usize) -> PretrainConfig {
     PretrainConfig {
         kind: PretrainKind::Video,
         seed: 0,
+        repeats: 1,
         crop: Crop::MultiScale,
         crop_min: LEAST_SCALE,
         flip: false,
@@ -61,6 +69,25 @@ fn videomae(encoder: Vit, decoder: Vit, batch: usize) -> PretrainConfig {
         save: SAVE,
         encoder,
         decoder,
+        changes: Vec::new(),
+    }
+}
+
+fn st_mae(encoder: Vit, patch: usize) -> PretrainConfig {
+    let optim = OptimConfig { lr: 1.6e-3, min_lr: 0.0, clip_grad: 0.02, warmup_epochs: 5.0, ..pretraining() };
+    PretrainConfig {
+        kind: PretrainKind::StMae,
+        seed: 0,
+        repeats: 4,
+        crop: Crop::RandomResized,
+        crop_min: 0.5,
+        flip: true,
+        data: DataConfig { patch, ..k400() },
+        mask: MaskRule { kind: MaskKind::Agnostic, ratio: 0.9 },
+        optim: OptimConfig { batch: 512, epochs: 400, ..optim },
+        save: SAVE,
+        encoder,
+        decoder: vit(512, 4, 16),
         changes: Vec::new(),
     }
 }
@@ -79,17 +106,23 @@ fn ucf101(c: PretrainConfig) -> PretrainConfig {
 
 fn tiny(kind: PretrainKind) -> PretrainConfig {
     let image = kind == PretrainKind::Image;
-    let published = if image { mae(TINY, 8) } else { videomae(TINY, TINY, 16) };
+    let published = match kind {
+        PretrainKind::Image => mae(TINY, 8),
+        PretrainKind::Video => videomae(TINY, TINY, 16),
+        PretrainKind::StMae => st_mae(TINY, 8),
+    };
+    let trial = OptimConfig { clip_grad: published.optim.clip_grad, ..pretraining() };
     let one = DataConfig { frames: 1, stride: 1, tubelet: 1, ..synthetic() };
     PretrainConfig {
         // Where things are is part of what synthetic clips show.
         crop: Crop::MultiScale,
         crop_min: LEAST_SCALE,
         flip: false,
+        repeats: 1,
         data: if image { one } else { synthetic() },
         mask: MaskRule { ratio: 0.75, ..published.mask },
         // 1e-3 for the batch of 16.
-        optim: OptimConfig { batch: 16, epochs: 20, warmup_epochs: 2.0, lr: 1.6e-2, min_lr: 1.6e-4, ..pretraining() },
+        optim: OptimConfig { batch: 16, epochs: 20, warmup_epochs: 2.0, lr: 1.6e-2, min_lr: 1.6e-4, ..trial },
         save: SaveConfig { every: 100, ..SAVE },
         decoder: vit(64, 2, 2),
         ..published

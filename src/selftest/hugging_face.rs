@@ -8,12 +8,11 @@ use serde::Deserialize;
 use super::{Error, FORWARD, Report, difference};
 use crate::gpu::{Arena, Engine, EngineOptions, Gpu, Phase, Plan, Recorder, StepValues, Tensor};
 use crate::model::classifier::ClassifierArch;
-use crate::model::encoder::{Encoder, Family, every};
+use crate::model::encoder::{Encoder, Family, Seen};
 use crate::model::pixels::PixelArch;
 use crate::model::step::Pixels;
 use crate::model::teacher::VideoTeacher;
 use crate::model::{Grid, Params, Vit};
-use crate::op::patch::Cut;
 use crate::op::{layer_norm, rows};
 use crate::weights::{self, Import, Tensors};
 
@@ -153,10 +152,9 @@ impl Check<'_> {
         let encoder = Encoder::declare(&mut rec, &mut params, "", Family::Mae, &self.vit(), &grid);
         let encoder = encoder.with_positions(self.positions()?);
         let norm = params.norm(&mut rec, "norm", self.config.hidden_size);
-        let cut = Cut { tubelet: 1, patch: grid.patch, frame_step: 1 };
-        let patches = Pixels::Normalized.cut(&mut rec, frames, None, cut);
-        let index = every(&mut rec, batch, grid.len());
-        let last = encoder.forward(&mut rec, patches, index, 0.0, &mut Default::default())?;
+        let patches = Pixels::Normalized.cut(&mut rec, frames, None, grid.cut());
+        let seen = Seen::all(&mut rec, batch, grid.len());
+        let last = encoder.forward(&mut rec, patches, seen, 0.0, &mut Default::default())?;
         let block = rows::slice(&mut rec, last, 1, grid.len());
         let normed = layer_norm::forward(&mut rec, last, &norm);
         rec.keep(block);
@@ -184,9 +182,8 @@ impl Check<'_> {
         rec.set_phase(Phase::Micro);
         let frames = Pixels::Normalized.input(&mut rec, batch, &grid);
         let mut params = Params::new(&mut rec, "VideoMAE", false);
-        let teacher = VideoTeacher::declare(&mut rec, &mut params, &self.vit(), &grid);
-        let cut = Cut { tubelet: grid.tubelet, patch: grid.patch, frame_step: 1 };
-        let patches = Pixels::Normalized.cut(&mut rec, frames, None, cut);
+        let teacher = VideoTeacher::declare(&mut rec, &mut params, Family::VideoMae, &self.vit(), &grid);
+        let patches = Pixels::Normalized.cut(&mut rec, frames, None, grid.cut());
         let last = teacher.forward(&mut rec, patches)?;
         rec.keep(last);
         let mut engine = self.start(gpu, rec, &params, frames)?;
@@ -208,6 +205,7 @@ impl Check<'_> {
             grid,
             batch,
             masked,
+            target_frames: grid.frames,
             accumulate: 1,
             pixels: Pixels::Normalized,
             encoder_norm: self.weights.get("encoder.norm.weight").is_some(),

@@ -15,23 +15,39 @@ use crate::model::{Grid, Vit};
 use crate::op::layer_norm::EPS;
 use crate::op::loss::LossKind;
 
-/// Sizes of the models.
+/// Sizes of the models, also under the names of ST-MAE's own program.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Config {
+    #[serde(alias = "img_size")]
     img: usize,
+    #[serde(alias = "patch_size")]
     patch: usize,
+    #[serde(alias = "num_frames")]
     frames: usize,
-    #[serde(default = "tubelet")]
+    #[serde(default = "tubelet", alias = "t_patch_size")]
     tubelet: usize,
+    #[serde(alias = "embed_dim")]
     dim: usize,
     depth: usize,
+    #[serde(alias = "num_heads")]
     heads: usize,
-    #[serde(default)]
+    #[serde(default, alias = "decoder_embed_dim")]
     ddim: usize,
-    #[serde(default)]
+    #[serde(default, alias = "decoder_depth")]
     ddepth: usize,
-    #[serde(default)]
+    #[serde(default, alias = "decoder_num_heads")]
     dheads: usize,
+    /// Of ST-MAE: frames that are predicted; 0: all.
+    #[serde(default)]
+    pred_t_dim: usize,
+    #[serde(default = "yes")]
+    sep_pos_embed: bool,
+    #[serde(default = "yes")]
+    cls_embed: bool,
+    #[serde(default = "yes")]
+    norm_pix_loss: bool,
+    #[serde(default)]
+    no_qkv_bias: bool,
     #[serde(default)]
     td: usize,
     #[serde(default)]
@@ -43,6 +59,10 @@ pub(super) struct Config {
 
 fn tubelet() -> usize {
     2
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The losses of both teachers' branches.
@@ -91,9 +111,15 @@ pub(super) const KINDS: [(&str, LossKind, bool); 6] = [
 ];
 
 impl Layout {
+    /// The sizes stand under `config`, or beside the rest.
     pub fn read(path: &Path) -> Result<Layout, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        serde_json::from_str(&text).map_err(|e| Error::Layout { path: path.to_owned(), reason: e.to_string() })
+        let wrong = |e: serde_json::Error| Error::Layout { path: path.to_owned(), reason: e.to_string() };
+        let mut json: serde_json::Value = serde_json::from_str(&text).map_err(wrong)?;
+        if let (Some(all), None) = (json.as_object().cloned(), json.get("config")) {
+            json["config"] = all.into();
+        }
+        serde_json::from_value(json).map_err(wrong)
     }
 
     pub fn losses(&self, key: &str) -> Option<Losses> {
@@ -102,6 +128,23 @@ impl Layout {
 }
 
 impl Config {
+    /// What of an ST-MAE is not as the published ones, if anything is.
+    pub fn strange(&self) -> Option<String> {
+        for (name, expected, got) in [
+            ("sep_pos_embed", true, self.sep_pos_embed),
+            ("cls_embed", true, self.cls_embed),
+            ("norm_pix_loss", true, self.norm_pix_loss),
+            ("no_qkv_bias", false, self.no_qkv_bias),
+        ] {
+            if got != expected {
+                return Some(format!("{name}: expected {expected}, as all published models, got {got}"));
+            }
+        }
+        let (frames, predicted, times) = (self.frames, self.pred_t_dim, self.frames / self.tubelet.max(1));
+        let fits = times > 0 && predicted > 0 && predicted <= frames && predicted.is_multiple_of(times);
+        (!fits).then(|| format!("pred_t_dim: expected a multiple of {times} of at most {frames}, got {predicted}"))
+    }
+
     pub fn grid(&self) -> Grid {
         Grid { frames: self.frames, size: self.img, tubelet: self.tubelet, patch: self.patch }
     }
@@ -115,6 +158,7 @@ impl Config {
             grid: self.grid(),
             batch: self.batch,
             masked,
+            target_frames: if self.pred_t_dim > 0 { self.pred_t_dim } else { self.frames },
             accumulate: 1,
             pixels: Pixels::Normalized,
             encoder_norm: true,
@@ -122,9 +166,9 @@ impl Config {
         }
     }
 
-    pub fn classifier(&self, classes: usize) -> ClassifierArch {
+    pub fn classifier(&self, family: Family, classes: usize) -> ClassifierArch {
         let encoder = Vit { dim: self.dim, depth: self.depth, heads: self.heads, mlp_ratio: 4 };
-        let plain = ClassifierArch::plain(Family::Mvd, encoder, self.grid(), classes, self.batch);
+        let plain = ClassifierArch::plain(family, encoder, self.grid(), classes, self.batch);
         ClassifierArch { pixels: Pixels::Normalized, ..plain }
     }
 
@@ -142,6 +186,7 @@ impl Config {
             grid: self.grid(),
             image: Some(teacher),
             video: Some(teacher),
+            video_family: Family::VideoMae,
             batch: self.batch,
             masked,
             loss,

@@ -3,6 +3,7 @@
 mod hugging_face;
 mod layout;
 mod reference;
+mod roi;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,10 @@ pub fn check_operations(gpu: &Arc<Gpu>, mut progress: impl FnMut(usize, usize)) 
 
 /// Outputs: share of the tensor's largest value.
 const FORWARD: f64 = 1e-5;
+/// Gradients: the same.
+const GRADIENT: f64 = 1e-4;
+/// Losses: five digits.
+const LOSS: f64 = 1e-5;
 
 /// The lists of a mask (B, N), 1 = masked; the error is in words.
 fn tokens(mask: &[f32], batch: usize, tokens: usize) -> Result<Tokens, String> {

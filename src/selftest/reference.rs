@@ -1,23 +1,21 @@
-//! Training steps against stored tensors of another implementation: distillation, pixel models, classifiers.
+//! Training steps against stored tensors of another implementation: distillation, pixel models, classifiers. Layouts are those
+//! of `assets/reference`; an ST-MAE's is that of its own program, all of whose tokens are predicted, in place.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{KINDS, Layout};
-use super::{Error, FORWARD, Report, Row, difference, hugging_face, sibling, tokens};
+use super::{Error, FORWARD, GRADIENT, LOSS, Report, Row, difference, hugging_face, roi, sibling, tokens};
 use crate::data::Tokens;
 use crate::data::mix::MixConfig;
-use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues};
+use crate::gpu::{Arena, Engine, EngineOptions, Gpu, ParamSet, Phase, Plan, Recorder, StepValues, Tensor};
 use crate::model::encoder::Family;
-use crate::model::step::Step;
+use crate::model::pixels::PixelArch;
+use crate::model::step::{Masking, Step};
 use crate::op::scalars;
 use crate::train::groups;
 use crate::weights::{self, Tensors};
 
-/// Gradients: the same.
-const GRADIENT: f64 = 1e-4;
-/// Losses: five digits.
-const LOSS: f64 = 1e-5;
 /// Weights after five steps: largest absolute difference, and the one that all but `WEIGHT_OUTLIERS` keep.
 const WEIGHT: f64 = 1e-4;
 const WEIGHT_MOST: f64 = 1e-5;
@@ -71,16 +69,28 @@ fn start(
     let engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
     let frozen = step.frozen.iter().map(|f| (f.params.set, format!("{}.", f.name)));
     let sets: Vec<(ParamSet, String)> = [(step.params.set, prefix.to_owned())].into_iter().chain(frozen).collect();
+    feed(&engine, reference, &sets, step.frames, step.masking)?;
+    Ok(Run { engine, step })
+}
+
+/// Writes the reference's weights under the sets' prefixes, its clips and its mask.
+fn feed(
+    engine: &Engine,
+    reference: &Reference<'_>,
+    sets: &[(ParamSet, String)],
+    frames: Tensor,
+    masking: Option<Masking>,
+) -> Result<(), Error> {
     for (set, prefix) in sets {
         let find = |name: &str| reference.tensors.get(&format!("{prefix}{name}")).map(|t| t.data.as_slice());
-        engine.write_params(set, Arena::Weight, find)?;
+        engine.write_params(*set, Arena::Weight, find)?;
     }
-    engine.write(step.frames, reference.get("input.video")?)?;
-    if let Some(masking) = step.masking {
+    engine.write(frames, reference.get("input.video")?)?;
+    if let Some(masking) = masking {
         let lists = reference.tokens()?;
-        masking.write(&engine, &lists.visible, &lists.masked)?;
+        masking.write(engine, &lists.visible, &lists.masked)?;
     }
-    Ok(Run { engine, step })
+    Ok(())
 }
 
 macro_rules! embedded {
@@ -93,7 +103,8 @@ macro_rules! embedded {
     };
 }
 
-/// The same check with the references that the program carries: a distillation, both pixel models, a classifier.
+/// The same check with the references that the program carries: a distillation, the pixel models, a classifier, a detection
+/// head.
 ///
 /// # Errors
 /// What the engine reports.
@@ -102,20 +113,21 @@ pub fn check_embedded(gpu: &Arc<Gpu>) -> Result<Report, Error> {
     let io = |source| Error::Io { path: dir.clone(), source };
     std::fs::create_dir_all(&dir).map_err(io)?;
     let mut all = Report::default();
-    let checked =
-        embedded!["mvd", "mae", "videomae", "classifier"].into_iter().try_for_each(|(name, tensors, json)| {
+    let checked = embedded!["mvd", "mae", "videomae", "st_mae", "classifier", "roi"].into_iter().try_for_each(
+        |(name, tensors, json)| {
             let path = dir.join(name).with_extension("safetensors");
             std::fs::write(&path, tensors).and_then(|()| std::fs::write(sibling(&path, "json"), json)).map_err(io)?;
             let report = check_reference(gpu, &path)?;
             all.0.extend(report.0.into_iter().map(|row| Row { name: format!("{name}: {}", row.name), ..row }));
             Ok(())
-        });
+        },
+    );
     std::fs::remove_dir_all(&dir).map_err(io)?;
     checked.map(|()| all)
 }
 
-/// Checks every output, loss, gradient and, of a distillation, the weights after five steps against a file as
-/// `assets/reference` holds, or a Hugging Face model's outputs against the file beside its folder. What it is a reference of is told by its tensors.
+/// Checks every output, loss, gradient and, of a distillation or ST-MAE, the weights after five steps against a file as
+/// `assets/reference` holds, or a Hugging Face model's outputs against the file beside its folder, or a detection head's. What it is a reference of is told by its tensors.
 ///
 /// # Errors
 /// Files that cannot be read or are laid out otherwise; what the engine reports.
@@ -124,10 +136,15 @@ pub fn check_reference(gpu: &Arc<Gpu>, path: &Path) -> Result<Report, Error> {
     if tensors.get("input.pixel_values").is_some() {
         return hugging_face::check(gpu, path, tensors);
     }
+    if tensors.get("pooled_bins").is_some() {
+        return roi::check(gpu, path, tensors);
+    }
     let layout = Layout::read(&sibling(path, "json"))?;
     let reference = Reference { path, layout, tensors };
     let has = |name: &str| reference.tensors.get(name).is_some();
-    if has("output.logits") {
+    if has("weight.pos_embed_spatial") {
+        st_mae(gpu, &reference)
+    } else if has("output.logits") {
         classifier(gpu, &reference)
     } else if has("output.prediction") {
         let family = if has("model.cls_token") { Family::Mae } else { Family::VideoMae };
@@ -166,9 +183,78 @@ fn pixels(gpu: &Arc<Gpu>, reference: &Reference<'_>, family: Family) -> Result<R
     one_loss(reference, run)
 }
 
+fn st_mae(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Error> {
+    let config = &reference.layout.config;
+    if let Some(reason) = config.strange() {
+        return Err(Error::Layout { path: sibling(reference.path, "json"), reason });
+    }
+    let tokens = reference.tokens()?;
+    let arch = config.pixels(Family::StMae, tokens.masked.len() / config.batch);
+    let mut report = Report::default();
+    let predicted = whole_prediction(gpu, reference, &arch, &tokens)?;
+    report.relative("output.prediction", difference(&predicted, reference.get("output.prediction")?), FORWARD);
+    let mut run = start(gpu, reference, "weight.", |rec| arch.record(rec, groups::pixels(arch.family)))?;
+    let values = run.once()?;
+    loss(reference, &values, &mut report);
+    gradients(reference, &mut run, &mut report)?;
+    // Of its own program's files, steps are not among what is stored.
+    if reference.layout.adamw.is_some() {
+        five_steps(reference, &mut run, &mut report)?;
+    }
+    if let Some(head) = reference.tensors.get("weight.head.bias") {
+        st_mae_classifier(gpu, reference, head.data.len(), &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Its classifier's outputs, which its own program's files lack.
+fn st_mae_classifier(
+    gpu: &Arc<Gpu>,
+    reference: &Reference<'_>,
+    classes: usize,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let arch = reference.layout.config.classifier(Family::StMae, classes);
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let forward = arch.record_forward(&mut rec)?;
+    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    feed(&engine, reference, &[(forward.params.set, "weight.".to_owned())], forward.frames, None)?;
+    engine.run(Phase::Micro, &StepValues::default())?;
+    for (name, tensor) in [("output.pooled", forward.pooled), ("output.logits", forward.logits)] {
+        report.relative(name, difference(&engine.read(tensor)?, reference.get(name)?), FORWARD);
+    }
+    Ok(())
+}
+
+/// What a pixel model predicts of all tokens, each in its place.
+fn whole_prediction(
+    gpu: &Arc<Gpu>,
+    reference: &Reference<'_>,
+    arch: &PixelArch,
+    tokens: &Tokens,
+) -> Result<Vec<f32>, Error> {
+    let mut rec = Recorder::new(gpu.caps().clone());
+    let forward = arch.record_whole(&mut rec)?;
+    let mut engine = Engine::new(gpu, Plan::new(rec), &EngineOptions::default())?;
+    let weights = [(forward.params.set, "weight.".to_owned())];
+    feed(&engine, reference, &weights, forward.frames, Some(forward.masking))?;
+    engine.run(Phase::Micro, &StepValues::default())?;
+    let got = engine.read(forward.prediction)?;
+    let (len, all) = (arch.target_len(), arch.grid.len());
+    let mut placed = vec![0.0; got.len()];
+    let samples = tokens.visible.chunks(all - arch.masked).zip(tokens.masked.chunks(arch.masked));
+    for (sample, (visible, masked)) in samples.enumerate() {
+        for (row, token) in visible.iter().chain(masked).enumerate() {
+            let (from, to) = (sample * all + row, sample * all + *token as usize);
+            placed[to * len..][..len].copy_from_slice(&got[from * len..][..len]);
+        }
+    }
+    Ok(placed)
+}
+
 fn classifier(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Error> {
     let Layout { config, classes, label_smoothing, .. } = &reference.layout;
-    let arch = config.classifier(*classes);
+    let arch = config.classifier(Family::Mvd, *classes);
     let run = start(gpu, reference, "model.", |rec| arch.record(rec, |_, _| (1.0, true)))?;
     let labels: Vec<u32> = reference.get("input.labels")?.iter().map(|l| *l as u32).collect();
     if labels.len() != config.batch || labels.iter().any(|l| *l as usize >= *classes) {
@@ -187,13 +273,17 @@ fn classifier(gpu: &Arc<Gpu>, reference: &Reference<'_>) -> Result<Report, Error
 fn one_loss(reference: &Reference<'_>, mut run: Run) -> Result<Report, Error> {
     let mut report = Report::default();
     let values = run.once()?;
-    match reference.layout.loss {
-        Some(loss) => report.relative("loss", difference(&values[..1], &[loss as f32]), LOSS),
-        None => report.missing("loss", "not in the json"),
-    }
+    loss(reference, &values, &mut report);
     outputs(reference, &mut run, &mut report)?;
     gradients(reference, &mut run, &mut report)?;
     Ok(report)
+}
+
+fn loss(reference: &Reference<'_>, scalars: &[f32], report: &mut Report) {
+    match reference.layout.loss {
+        Some(loss) => report.relative("loss", difference(&scalars[..1], &[loss as f32]), LOSS),
+        None => report.missing("loss", "not in the json"),
+    }
 }
 
 fn outputs(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {
@@ -214,7 +304,11 @@ fn gradients(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> R
     let ours = run.engine.read_params(run.step.params.set, Arena::Grad)?;
     for (name, expected) in under(reference, "grad.") {
         match ours.iter().find(|o| o.0 == name) {
-            Some((_, _, got)) => report.relative(format!("grad {name}"), difference(got, expected), GRADIENT),
+            Some((_, _, got)) => {
+                let (absolute, relative) = difference(got, expected);
+                let relative = bias_scale(reference, name).map_or(relative, |scale| absolute / scale);
+                report.relative(format!("grad {name}"), (absolute, relative), GRADIENT);
+            }
             None => report.missing(format!("grad {name}"), "not ours"),
         }
     }
@@ -222,6 +316,15 @@ fn gradients(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> R
         report.missing(format!("grad {name}"), "not there");
     }
     Ok(())
+}
+
+/// What differences of a key bias's gradient are a share of: the largest of query's, key's and value's together. Its own are
+/// zero in exact arithmetic, and rounding noise where another program stores them.
+fn bias_scale(reference: &Reference<'_>, name: &str) -> Option<f64> {
+    let stem = name.strip_suffix("k.bias").filter(|stem| stem.ends_with("attn."))?;
+    let three = ["q", "k", "v"].map(|which| reference.tensors.get(&format!("grad.{stem}{which}.bias")));
+    let values = three.into_iter().flatten().flat_map(|tensor| &tensor.data);
+    Some(values.fold(1e-30, |most, value| f64::from(value.abs()).max(most)))
 }
 
 fn five_steps(reference: &Reference<'_>, run: &mut Run, report: &mut Report) -> Result<(), Error> {

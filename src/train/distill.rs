@@ -41,6 +41,7 @@ pub fn arch(config: &DistillConfig) -> Result<DistillArch, Error> {
         grid,
         image: weighty(&config.image_teacher).map(teacher),
         video: weighty(&config.video_teacher).map(teacher),
+        video_family: config.video_model.family(),
         batch: config.optim.batch,
         masked: config.mask.masks(&grid)?.masked(),
         loss: config.loss,
@@ -73,16 +74,17 @@ impl Task for Distillation<'_> {
 
     fn load_frozen(&mut self, engine: &Engine, step: &Step) -> Result<(), Error> {
         for frozen in &step.frozen {
-            let (config, family, prefix, flag) = match frozen.name {
-                "image_teacher" => (&self.config.image_teacher, Family::Mae, "", "--image-teacher-size"),
-                _ => (&self.config.video_teacher, Family::VideoMae, "encoder.", "--video-teacher-size"),
+            let (config, family, flag) = match frozen.name {
+                "image_teacher" => (&self.config.image_teacher, Family::Mae, "--image-teacher-size"),
+                _ => (&self.config.video_teacher, self.arch.video_family, "--video-teacher-size"),
             };
             let Some(config) = config else { continue };
             let (file, copies) = config.which.of(&config.weights)?;
             let opened = Opened::open(&file, &Given { family: Some(family), copies, ..Given::default() })?;
             opened.expect_heads(&config.vit, flag)?;
+            opened.expect_grid(&self.arch.grid)?;
             // A decoder or a head may be there and is not needed.
-            let tensors = opened.adopt(&frozen.params.specs, prefix, &[])?;
+            let tensors = opened.adopt(&frozen.params.specs, family.prefix(), &[])?;
             load::<_, Error>(engine, frozen.params.set, Arena::Weight, &tensors, "")?;
         }
         Ok(())

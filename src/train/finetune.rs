@@ -39,7 +39,7 @@ pub fn arch(config: &FinetuneConfig) -> Result<ClassifierArch, Error> {
         ema: config.ema,
         eps: EPS,
         block_eps: EPS,
-        pooling: Pooling::Mean,
+        pooling: Pooling::of(config.model.family()),
         pixels: Pixels::Bytes,
     })
 }
@@ -69,12 +69,15 @@ fn load_encoder(config: &FinetuneConfig, step: &Step) -> Result<Tensors<LazyTens
     let (file, copies) = config.init_which.of(&config.init)?;
     let opened = Opened::open(&file, &Given { family: Some(config.model.family()), copies, ..Given::default() })?;
     opened.expect_heads(&config.encoder, "--size")?;
+    opened.expect_grid(&config.data.grid())?;
     if config.keep_head {
         return Ok(opened.adopt(&step.params.specs, "", &[])?);
     }
     // Otherwise a fine-tuned file's head is of other classes.
     let specs: Vec<Spec> = step.params.specs.iter().filter(|spec| !spec.name.starts_with("head.")).cloned().collect();
-    Ok(opened.adopt(&specs, "", &["fc_norm.*"])?)
+    // Nor has every pre-trained model the norm before it.
+    let norm = format!("{}.*", Pooling::of(config.model.family()).norm());
+    Ok(opened.adopt(&specs, "", &[&norm])?)
 }
 
 impl Task for Finetuning<'_> {

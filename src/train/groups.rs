@@ -8,10 +8,10 @@ pub enum Family {
     /// MVD's student: its mask tokens (`mask_token_img`, `mask_token_vid`) are decayed, for the reference
     /// excepts the exact name `mask_token` only.
     Student,
-    /// VideoMAE, and the classifier: `pos_embed`, `cls_token` and `mask_token` are not decayed.
+    /// VideoMAE, and the classifiers: `cls_token`, `mask_token` and positions are not decayed.
     Video,
-    /// MAE: timm's `add_weight_decay` without a list of exceptions, so `cls_token` and `mask_token` are decayed; the
-    /// position table is no parameter.
+    /// MAE and ST-MAE: timm's `add_weight_decay` without a list of exceptions, so `cls_token` and `mask_token` are decayed, and
+    /// ST-MAE's positions; MAE's table is no parameter.
     Image,
 }
 
@@ -27,7 +27,8 @@ pub struct LayerDecay {
 impl LayerDecay {
     /// Layer 0 is the embedding, 1 to `depth` the blocks, `depth + 1` all else (norms after them, head).
     pub fn layer(&self, name: &str) -> usize {
-        if ["cls_token", "mask_token", "pos_embed"].contains(&name) || name.starts_with("patch_embed") {
+        let of_embedding = ["patch_embed", "pos_embed"].iter().any(|start| name.starts_with(start));
+        if ["cls_token", "mask_token"].contains(&name) || of_embedding {
             return 0;
         }
         let block = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -59,7 +60,7 @@ pub fn group(family: Family, name: &str, shape: &[usize], layers: Option<LayerDe
         Family::Image => false,
         Family::Video => {
             let last = name.rsplit('.').next().unwrap_or(name);
-            ["pos_embed", "cls_token", "mask_token"].contains(&last)
+            ["cls_token", "mask_token"].contains(&last) || last.starts_with("pos_embed")
         }
     };
     Group { decay: !plain && !excepted, lr_scale: layers.map_or(1.0, |layers| layers.scale(name)) }
@@ -72,7 +73,7 @@ pub fn student(name: &str, shape: &[usize]) -> (f32, bool) {
 
 /// The pixel models' groups.
 pub fn pixels(model: encoder::Family) -> impl Fn(&str, &[usize]) -> (f32, bool) {
-    let family = if model == encoder::Family::Mae { Family::Image } else { Family::Video };
+    let family = if model == encoder::Family::VideoMae { Family::Video } else { Family::Image };
     move |name, shape| (1.0, group(family, name, shape, None).decay)
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn who_is_decayed() {
-        let cases: [(Family, &str, &[usize], bool); 13] = [
+        let cases: [(Family, &str, &[usize], bool); 16] = [
             (Family::Student, "blocks.0.attn.qkv.weight", &[144, 48], true),
             (Family::Student, "blocks.0.attn.q_bias", &[48], false),
             (Family::Student, "patch_embed.proj.weight", &[48, 3, 2, 8, 8], true),
@@ -104,6 +105,9 @@ mod tests {
             (Family::Image, "cls_token", &[1, 1, 32], true),
             (Family::Image, "blocks.0.attn.qkv.bias", &[96], false),
             (Family::Image, "norm.weight", &[32], false),
+            (Family::Image, "pos_embed_spatial", &[1, 16, 32], true),
+            (Family::Image, "blocks.0.attn.k.bias", &[32], false),
+            (Family::Video, "pos_embed_class", &[1, 1, 32], false),
         ];
         for (family, name, shape, expected) in cases {
             let got = group(family, name, shape, None);
@@ -117,6 +121,7 @@ mod tests {
         for (name, layer) in [
             ("patch_embed.proj.bias", 0),
             ("pos_embed", 0),
+            ("pos_embed_temporal", 0),
             ("blocks.0.norm1.weight", 1),
             ("blocks.11.mlp.fc2.bias", 12),
             ("fc_norm.weight", 13),

@@ -10,6 +10,7 @@ use super::task::{Job, Outcome, Reporter, Task};
 use crate::config::{Crop, PretrainConfig, PretrainKind};
 use crate::data::{ClipConfig, View};
 use crate::gpu::{Gpu, Recorder};
+use crate::model::encoder::Family;
 use crate::model::pixels::PixelArch;
 use crate::model::step::{Pixels, Step};
 use crate::op::layer_norm::EPS;
@@ -21,14 +22,16 @@ use crate::ranks::Ranks;
 /// All that is wrong with the config.
 pub fn arch(config: &PretrainConfig) -> Result<PixelArch, Error> {
     config.validate()?;
-    let grid = config.data.grid();
+    let (grid, family) = (config.data.grid(), config.kind.family());
     Ok(PixelArch {
-        family: config.kind.family(),
+        family,
         encoder: config.encoder,
         decoder: config.decoder,
         grid,
-        batch: config.optim.batch,
+        batch: config.optim.batch * config.repeats,
         masked: config.mask.masks(&grid)?.masked(),
+        // ST-MAE predicts a frame a tubelet.
+        target_frames: if family == Family::StMae { grid.tokens()[0] } else { grid.frames },
         accumulate: config.optim.accumulate,
         pixels: Pixels::Bytes,
         encoder_norm: true,
@@ -59,7 +62,7 @@ pub fn train(
     let PretrainConfig { crop_min, flip, .. } = *config;
     let view = match config.crop {
         Crop::MultiScale => View::Pretraining { crop_min },
-        Crop::RandomResized => View::Resized { crop_min, flip },
+        Crop::RandomResized => View::Resized { crop_min, flip, bicubic: arch.family == Family::Mae },
     };
     let job = Job {
         command: if config.kind == PretrainKind::Image { "pretrain image" } else { "pretrain video" },
@@ -67,7 +70,10 @@ pub fn train(
         optim: &config.optim,
         save: &config.save,
         seed: config.seed,
-        clip: ClipConfig::new(config.data.frames, config.data.stride, config.data.input_size, view),
+        clip: ClipConfig {
+            repeats: config.repeats,
+            ..ClipConfig::new(config.data.frames, config.data.stride, config.data.input_size, view)
+        },
         mask: Some(config.mask.masks(&arch.grid)?),
         mix: None,
         classes: None,

@@ -14,6 +14,8 @@ pub enum Kind {
     VideoMae,
     /// MAE, with or without decoder.
     Mae,
+    /// ST-MAE, with or without decoder.
+    StMae,
     /// A video classifier.
     Classifier,
     /// A clip encoder alone.
@@ -44,6 +46,8 @@ pub struct Description {
     pub decoder: Option<Stack>,
     /// Classes.
     pub classes: Option<usize>,
+    /// Moments and places of ST-MAE's learned position tables.
+    pub learned: Option<[usize; 2]>,
 }
 
 impl Description {
@@ -60,6 +64,7 @@ impl Kind {
             Kind::Student => "MVD student",
             Kind::VideoMae => "VideoMAE",
             Kind::Mae => "MAE",
+            Kind::StMae => "ST-MAE",
             Kind::Classifier => "video classifier",
             Kind::Encoder => "video encoder",
         }
@@ -91,12 +96,16 @@ pub fn describe<T: TensorSource>(tensors: &Tensors<T>) -> Option<Description> {
     };
     let (dim, patch) = (*shape.first()?, *shape.last()?);
     let clips = shape.len() == 5;
+    let rows = |name: &str| get(name).and_then(|t| t.shape().get(1).copied());
+    let learned = rows("pos_embed_temporal").zip(rows("pos_embed_spatial")).map(|(times, places)| [times, places]);
+    let embedded = || width("decoder_embed.weight").map(|dim| Stack { dim, depth: depth("decoder_blocks.") });
     let (kind, decoder) = if inner == "encoder." {
         let decoder = width("encoder_to_decoder.weight").map(|dim| Stack { dim, depth: depth("decoder.blocks.") });
         (Kind::VideoMae, decoder)
     } else if !clips {
-        let decoder = width("decoder_embed.weight").map(|dim| Stack { dim, depth: depth("decoder_blocks.") });
-        (Kind::Mae, decoder)
+        (Kind::Mae, embedded())
+    } else if learned.is_some() && get("head.weight").is_none() {
+        (Kind::StMae, embedded())
     } else {
         let stack = |name| {
             Some(Stack {
@@ -117,6 +126,7 @@ pub fn describe<T: TensorSource>(tensors: &Tensors<T>) -> Option<Description> {
         patch,
         decoder,
         classes: if kind == Kind::Classifier { width("head.weight") } else { None },
+        learned: learned.filter(|_| clips && inner.is_empty()),
     })
 }
 
@@ -158,6 +168,10 @@ mod tests {
         assert!(of(&[("patch_embed.proj.weight", &[64, 3, 8, 8])]).unwrap().starts_with("MAE: dim 64, depth 0"));
         let video: (&str, &[usize]) = ("encoder.patch_embed.proj.weight", &[64, 3, 2, 8, 8]);
         assert!(of(&[video]).unwrap().starts_with("VideoMAE"));
+        let learned: [(&str, &[usize]); 2] = [("pos_embed_spatial", &[1, 9, 48]), ("pos_embed_temporal", &[1, 4, 48])];
+        let pretrained = [&[clip, ("decoder_embed.weight", &[32, 48])], &learned[..]].concat();
+        assert_eq!(of(&pretrained).unwrap(), "ST-MAE: dim 48, depth 0, patches of 2 x 8 x 8, decoder dim 32, depth 0");
+        assert!(of(&[&[clip, head], &learned[..]].concat()).unwrap().starts_with("video classifier"));
         assert_eq!(of(&[("conv.weight", &[1])]), None);
         assert_eq!([384, 1024, 1280, 64].map(published_heads), [Some(6), Some(16), Some(16), None]);
     }

@@ -19,12 +19,13 @@ const THEIRS: [&str; 2] = ["videomae.", "vit."];
 const ENCODERS: [&str; 4] = ["backbone.", "encoder.", "model.", "net."];
 /// What may stand beside such a wrapper.
 const BESIDE: [&str; 5] = ["head.", "fc_norm.", "norm.", "classifier.", "cls_head."];
-/// OpenMMLab's names and the official ones.
-const OPENMM: [(&str, &str); 4] = [
+/// Names of OpenMMLab and SlowFast, and the official ones.
+const OTHERS: [(&str, &str); 5] = [
     ("patch_embed.projection.", "patch_embed.proj."),
     (".mlp.layers.0.0.", ".mlp.fc1."),
     (".mlp.layers.1.", ".mlp.fc2."),
     ("cls_head.fc_cls.", "head."),
+    ("head.projection.", "head."),
 ];
 
 /// A model taken out of a file.
@@ -114,7 +115,7 @@ fn pretraining<T: TensorSource<Error = Error>>(found: &Tensors<T>, outer: &str, 
     if has(format!("{outer}encoder_to_decoder.weight")) {
         return Ok(true);
     }
-    let inside = ["head.weight", "fc_norm.weight", "down_img.weight", "down_vid.weight"];
+    let inside = ["head.weight", "fc_norm.weight", "down_img.weight", "down_vid.weight", "pos_embed_spatial"];
     let beside = ["head.weight", "fc_norm.weight", "classifier.weight", "cls_head.fc_cls.weight"];
     let table = found.get(&format!("{outer}encoder.pos_embed"));
     let table = table.map(T::host).transpose()?.as_ref().and_then(stored::recognise);
@@ -147,14 +148,14 @@ fn under<T>(found: Tensors<T>, prefix: &str) -> Tensors<T> {
     inside
 }
 
-/// OpenMMLab's names to the official ones, and the full qkv bias of a clip model to `q_bias` and `v_bias`: a bias of the
+/// Names of OpenMMLab and SlowFast to the official ones, and the full qkv bias of a clip model to `q_bias` and `v_bias`: a bias of the
 /// keys adds the same to all scores of a query, which the softmax takes out again.
 pub(super) fn official<T: Stacked>(found: Tensors<T>) -> Tensors<T> {
     let clips = |(name, tensor): (&str, &T)| tensor.shape().len() == 5 && name.contains("patch_embed");
     let clips = found.iter().any(clips);
     let mut out = Tensors::new();
     for (name, tensor) in found {
-        let name = OPENMM.iter().fold(name, |name, (theirs, ours)| name.replacen(theirs, ours, 1));
+        let name = OTHERS.iter().fold(name, |name, (theirs, ours)| name.replacen(theirs, ours, 1));
         match name.strip_suffix("attn.qkv.bias").filter(|_| clips && tensor.elements().is_multiple_of(3)) {
             None => drop(out.insert(name, tensor)),
             Some(stem) => {
@@ -259,10 +260,11 @@ mod tests {
             "blocks.0.mlp.layers.0.0.bias",
             "blocks.0.mlp.layers.1.weight",
             "cls_head.fc_cls.bias",
+            "head.projection.weight",
         ]));
         assert_eq!(
             names(&found),
-            ["blocks.0.mlp.fc1.bias", "blocks.0.mlp.fc2.weight", "head.bias", "patch_embed.proj.weight"]
+            ["blocks.0.mlp.fc1.bias", "blocks.0.mlp.fc2.weight", "head.bias", "head.weight", "patch_embed.proj.weight"]
         );
         let mut full = tensors(&["patch_embed.proj.weight"]);
         full.insert("blocks.0.attn.qkv.bias", HostTensor { shape: vec![6], data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] });
