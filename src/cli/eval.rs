@@ -16,7 +16,7 @@ use crate::data::{Dataset, KnownClasses};
 use crate::eval::partial::{self, Partial, Test};
 use crate::eval::{Error, Evaluator, Outcome, Score, Scored, Videos, Views};
 use crate::gpu::{Gpu, Precision};
-use crate::model::opened::{Opened, family_name};
+use crate::model::opened::Opened;
 use crate::train::checkpoint::Which;
 use crate::weights::{self, Kind};
 
@@ -155,7 +155,7 @@ fn described(args: &EvalArgs, opened: &Opened, set: &Dataset, views: &Views) -> 
         ("sampling", if segments { "segment" } else { "dense" }.to_owned()),
         ("clips", clips.to_string()),
         ("crops", crops.to_string()),
-        ("positions", family_name(opened.family()?).to_owned()),
+        ("positions", opened.family()?.name().to_owned()),
         ("heads", shape.heads.to_string()),
         ("pooling", opened.pooling.value.name().to_owned()),
         ("precision", if args.gpu.precision == Precision::F16 { "f16" } else { "f32" }.to_owned()),

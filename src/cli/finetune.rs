@@ -15,7 +15,7 @@ use crate::data::{RandAugment, read_names};
 use crate::gpu::Recorder;
 use crate::model::Vit;
 use crate::model::encoder::Family;
-use crate::model::opened::{Given as Facts, Opened, family_name};
+use crate::model::opened::{Given as Facts, Opened};
 use crate::recipes;
 use crate::train::finetune;
 use crate::train::groups::{self, LayerDecay};
@@ -132,7 +132,7 @@ impl FinetuneArgs {
             }
         };
         if model != config.model {
-            say(&format!("model: {}, as {file} is", family_name(model.family())));
+            say(&format!("model: {}, as {file} is", model.family().name()));
             config.model = model;
         }
         if let Some(size) = &self.size {

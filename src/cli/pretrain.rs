@@ -12,7 +12,6 @@ use super::{AdapterArgs, Failure, cost, ranks, train};
 use crate::config::{Crop, OptimConfig, PretrainConfig, PretrainKind, VideoModel, size};
 use crate::gpu::Recorder;
 use crate::model::Vit;
-use crate::model::opened::family_name;
 use crate::recipes;
 use crate::train::session::Session;
 use crate::train::{groups, pretrain};
@@ -83,8 +82,8 @@ impl PretrainArgs {
         if fits {
             return Ok(());
         }
-        let (teacher, got) = (format!("{:?}", self.teacher).to_lowercase(), family_name(config.kind.family()));
-        let model = self.model.map_or_else(String::new, |model| format!(" of {}", family_name(model.family())));
+        let (teacher, got) = (format!("{:?}", self.teacher).to_lowercase(), config.kind.family().name());
+        let model = self.model.map_or_else(String::new, |model| format!(" of {}", model.family().name()));
         Err(format!("{place}: expected a config of `mvd pretrain {teacher}`{model}, got one of {got}").into())
     }
 

@@ -43,6 +43,16 @@ impl Family {
         if self == Family::VideoMae { "encoder." } else { "" }
     }
 
+    /// Its name for people and for `--model`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Mvd => "mvd",
+            Family::VideoMae => "videomae",
+            Family::Mae => "mae",
+            Family::StMae => "st-mae",
+        }
+    }
+
     /// The name of its position table, for people.
     pub fn table_name(self) -> &'static str {
         match self {

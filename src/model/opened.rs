@@ -100,16 +100,6 @@ pub struct Opened {
     eps: f32,
 }
 
-/// The name of a family for people and for `--model`.
-pub fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Mvd => "mvd",
-        Family::VideoMae => "videomae",
-        Family::Mae => "mae",
-        Family::StMae => "st-mae",
-    }
-}
-
 /// The config of the run that a weight file lies in, and its file.
 fn run_config(file: &Path) -> Result<(toml::Table, PathBuf)> {
     let of_run = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| OF_RUN.contains(&name));
@@ -251,7 +241,7 @@ impl Opened {
         let table = table.as_ref().and_then(stored::recognise);
         let family = match (given.family, beside.family(table, &origin)) {
             (Some(given), Some(known)) if given != known.value => {
-                let (asked, is) = (family_name(given), family_name(known.value));
+                let (asked, is) = (given.name(), known.value.name());
                 return Err(unknown(format!(
                     "expected a model of {asked}, got one of {is} ({}), whose position table is another: {}",
                     known.from,
@@ -262,11 +252,10 @@ impl Opened {
             (_, known) => known,
         };
         let mae = about.kind == Kind::Mae;
-        let side_of = |places: usize| Some(places.isqrt()).filter(|side| side * side == places);
         let (stored_frames, stored_side) = match table {
             _ if about.learned.is_some() => {
                 let [times, places] = about.learned.unwrap_or_default();
-                (Some(times * about.tubelet), side_of(places))
+                (Some(times * about.tubelet), Some(places.isqrt()).filter(|side| side * side == places))
             }
             Some(Stored::Sincos3d { frames, side }) => (Some(frames * about.tubelet), Some(side)),
             Some(Stored::Sincos2d { side, .. }) => (None, Some(side)),
@@ -481,14 +470,12 @@ impl fmt::Display for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let says = |known: &Known<usize>| format!("{} ({})", known.value, known.from);
         match &self.family {
-            Some(known) => writeln!(f, "model      {} ({})", family_name(known.value), known.from)?,
+            Some(known) => writeln!(f, "model      {} ({})", known.value.name(), known.from)?,
             None => writeln!(f, "model      not known; commands ask for --model mvd or --model videomae")?,
         }
         let table = self.family.as_ref().map_or("as the model's", |known| known.value.table_name());
-        match self.about.learned {
-            Some([times, places]) => writeln!(f, "positions  {table}, for {times} x {places} tokens")?,
-            None => writeln!(f, "positions  {table}, computed for any grid")?,
-        }
+        let tokens = |[times, places]: [usize; 2]| format!("for {times} x {places} tokens");
+        writeln!(f, "positions  {table}, {}", self.about.learned.map_or("computed for any grid".to_owned(), tokens))?;
         match &self.heads() {
             Some(known) => writeln!(f, "heads      {}", says(known))?,
             None => writeln!(f, "heads      not known; commands ask for --heads")?,
