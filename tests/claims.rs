@@ -13,8 +13,8 @@ labelled = 20
 few = 1
 topics = 1
 teacher = 4
-student = 3
-budgets = [2, 3]
+student = 4
+budgets = [2, 4]
 shapes = { size = 16, batch = 4, encoder = { dim = 32, depth = 1, heads = 2, mlp_ratio = 2 }, decoder = { dim = 16, depth = 1, heads = 2, mlp_ratio = 2 } }
 large = { dim = 64, depth = 1, heads = 2, mlp_ratio = 2 }
 "#;

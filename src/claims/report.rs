@@ -138,8 +138,7 @@ fn intro(out: &mut String, plan: &Plan, report: &Report<'_>) {
         String::new()
     };
     let dropped: Vec<&str> = ABLATIONS[plan.topics..].iter().map(|(topic, _)| *topic).collect();
-    let dropped =
-        if dropped.is_empty() { String::new() } else { format!(" Left out for time: {}.", dropped.join(", ")) };
+    let dropped = if dropped.is_empty() { String::new() } else { format!(" Left out: {}.", dropped.join(", ")) };
     let _ = writeln!(
         out,
         "<p class=\"facts\">{} of {} seeds, the first {}; each its own {} clips to train on, {} held out, {} labels for the probes. \
@@ -163,18 +162,18 @@ fn intro(out: &mut String, plan: &Plan, report: &Report<'_>) {
 }
 
 fn verdicts(out: &mut String, report: &Report<'_>) {
-    out.push_str("<h2>Verdicts</h2>\n");
+    let _ = writeln!(out, "<h2>How a claim is decided</h2>\n<p>{RULE}</p>\n<p>{BALANCE}</p>\n<ul>");
+    for claim in &report.claims {
+        let _ = writeln!(out, "<li><b>{}</b>: {}</li>", claim.key, claim.how);
+    }
+    out.push_str("</ul>\n<h2>Verdicts</h2>\n");
     let row = |claim: &Claim| {
         let numbers: Vec<String> = claim.deciding.iter().map(|c| format!("{}: {}", c.name, difference(c))).collect();
         vec![format!("{} {}", claim.key, claim.text), verdict(claim.verdict), numbers.join("<br>")]
     };
     let rows: Vec<Vec<String>> = report.claims.iter().map(row).collect();
     texts(out, &["claim", "verdict", "difference, points, and by seed"], &rows);
-    let _ = writeln!(out, "<h2>How a claim is decided</h2>\n<p>{RULE}</p>\n<p>{BALANCE}</p>\n<ul>");
-    for claim in &report.claims {
-        let _ = writeln!(out, "<li><b>{}</b>: {}</li>", claim.key, claim.how);
-    }
-    out.push_str("</ul>\n<h2>Every comparison</h2>\n");
+    out.push_str("<h2>Every comparison</h2>\n");
     let all = report.claims.iter().flat_map(|claim| {
         let of = |c: &Comparison, decides: &str| {
             vec![format!("{} {}", claim.key, c.name), difference(c), verdict(c.verdict), decides.to_owned()]

@@ -286,7 +286,7 @@ pub fn claims(plan: &Plan, results: &Results) -> Vec<Claim> {
             "c",
             [
                 "Learning from both gets both.",
-                "The student of both, its losses balanced by the rule below, against each student of one teacher, the mean \
+                "The student of both, its losses balanced by their gradients, against each student of one teacher, the mean \
                  of what a frame shows and of what only motion shows: it must be better than either.",
             ],
             vec![
