@@ -1,6 +1,7 @@
 //! Masked video distillation on any GPU that wgpu reaches.
 
 pub mod bench;
+pub mod claims;
 pub mod cli;
 pub mod config;
 pub mod data;
@@ -16,5 +17,6 @@ mod progress;
 pub mod ranks;
 pub mod recipes;
 pub mod selftest;
+pub mod study;
 pub mod train;
 pub mod weights;

@@ -50,6 +50,7 @@ fn panel(title: &str, x: &str, points: &[Point], along: fn(&Point) -> usize, lin
     let series = lines.iter().map(|(name, value)| Series {
         name: (*name).to_owned(),
         points: points.iter().map(|p| (along(p) as f64, value(p))).collect(),
+        ..Series::default()
     });
     Panel { title: title.to_owned(), x: x.to_owned(), log: false, series: series.collect() }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod bench_data;
 mod bench_scaling;
 mod check_data;
+mod claims;
 mod cost;
 mod demo;
 mod distill;
@@ -40,9 +41,9 @@ use std::sync::Arc;
 use args::Given;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::demo::Error as DemoError;
 use crate::gpu::{self, AdapterChoice, Caps, Gpu, Kernels, Precision, list_adapters, store};
 use crate::ranks::Ranks;
+use crate::study::Error as StudyError;
 use crate::train::Error as RunError;
 
 /// Masked video distillation on any GPU.
@@ -57,6 +58,8 @@ struct Cli {
 enum Command {
     /// Show the whole method in minutes, on clips made on the spot: a page of tables, curves and pictures.
     Demo(demo::DemoArgs),
+    /// Test the paper's claims over several seeds, with standard errors and a verdict each: a page and its numbers.
+    Claims(claims::ClaimsArgs),
     /// Train a student from frozen teachers; without flags, on a small set made on the spot.
     Distill(Box<distill::DistillArgs>),
     /// Train a teacher from pixels: MAE on single frames, VideoMAE on clips.
@@ -186,6 +189,7 @@ pub fn main() -> ExitCode {
     }
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Claims(args) => claims::run(&args),
         Command::Distill(args) => distill::run(&args, &given),
         Command::Pretrain(args) => pretrain::run(&args, &given),
         Command::Finetune(args) => finetune::run(&args, &given),
@@ -224,7 +228,7 @@ fn signal(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
         return Some(*signal);
     }
     match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(RunError::Stopped { signal, .. }), _) | (_, Some(DemoError::Stopped { signal })) => Some(*signal),
+        (Some(RunError::Stopped { signal, .. }), _) | (_, Some(StudyError::Stopped { signal })) => Some(*signal),
         _ => None,
     }
 }

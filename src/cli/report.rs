@@ -1,14 +1,17 @@
 //! Progress for people: a bar on a terminal; in a pipe a line every half minute.
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
+use super::Failure;
 use super::stop::Stop;
 use crate::eval::Score;
 use crate::progress::Pace;
+use crate::study::Progress;
 use crate::train::Reporter;
 use crate::train::log::StepRecord;
 
@@ -141,6 +144,79 @@ impl Reporter for TrainBar {
     fn validating(&mut self, done: usize, all: usize) {
         let bar = self.validation.get_or_insert_with(|| bar(all, "validate"));
         bar.set_position(done as u64);
+    }
+
+    fn stop(&self) -> Option<i32> {
+        self.stop.signal()
+    }
+}
+
+/// One bar over all runs of a study; on no terminal, a line a stage.
+pub(super) struct StudyBar {
+    bar: ProgressBar,
+    stage: String,
+    part: Range<f64>,
+    total: usize,
+    stop: Stop,
+}
+
+impl Progress for StudyBar {
+    fn stage(&mut self, name: &str, part: Range<f64>) {
+        self.stage = name.to_owned();
+        self.bar.set_position((1000.0 * part.start) as u64);
+        self.part = part;
+        self.bar.set_message(name.to_owned());
+        if self.bar.is_hidden() {
+            say(name);
+        }
+    }
+
+    fn announce(&mut self, text: &str) {
+        match self.bar.is_hidden() {
+            true => say(text),
+            false => self.bar.println(text),
+        }
+    }
+}
+
+impl StudyBar {
+    pub fn new() -> Result<Self, Failure> {
+        let style = ProgressStyle::with_template("[{elapsed}] {bar:30} {percent:>3} %  {msg}")?;
+        let bar = ProgressBar::new(1000).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Ok(StudyBar { bar, stage: String::new(), part: 0.0..0.0, total: 0, stop: Stop::listen()? })
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Reporter for StudyBar {
+    fn start(&mut self, total: usize, _first: usize, _facts: &[String]) {
+        self.total = total;
+    }
+
+    fn step(&mut self, record: &StepRecord, clips_per_second: f64, _waited: Duration) {
+        let (step, total, loss) = (record.step, self.total, record.loss);
+        let share = step as f64 / total.max(1) as f64;
+        let done = self.part.start + share * (self.part.end - self.part.start);
+        self.bar.set_position((1000.0 * done) as u64);
+        self.bar.set_message(format!(
+            "{}: step {step} of {total}, loss {loss:.3}, {clips_per_second:.0} clips/s",
+            self.stage
+        ));
+        if self.bar.is_hidden() && step == total {
+            say(&format!("  {total} steps, loss {loss:.4}"));
+        }
+    }
+
+    fn saved(&mut self, _path: &Path, _took: Duration) {}
+
+    fn note(&mut self, text: &str) {
+        if self.bar.is_hidden() {
+            say(&format!("  {text}"));
+        }
     }
 
     fn stop(&self) -> Option<i32> {

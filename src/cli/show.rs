@@ -142,7 +142,7 @@ fn show_similarity(args: &SimilarityArgs) -> Result<(), Failure> {
         let Model { arch, tensors, stride } = Model::open(path, &args.clip)?;
         let clips =
             args.video.iter().map(|video| middle_clip(video, &arch.grid, stride)).collect::<Result<Vec<_>, _>>()?;
-        let values = similarity(&gpu, &arch, &tensors, &clips)?;
+        let values = similarity(&gpu, &arch, &tensors, &clips, false)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         println!("{}: {:.3} between different frames", path.display(), off_diagonal(&values));
         maps.push(Map { title: name, values });

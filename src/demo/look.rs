@@ -2,25 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::page::Figure;
-use super::plan::{DIRECTION, Label, SHAPE, Sizes};
+use super::plan::{DIRECTION, SHAPE};
 use super::{Demo, Error, Model, io, tuning_name};
-use crate::config::{EncoderKind, PretrainKind};
-use crate::eval::Views;
+use crate::config::PretrainKind;
+use crate::eval;
 use crate::eval::look::{attention, attention_sheet, brightest, middle_clip, off_diagonal, similarity};
 use crate::eval::reconstruct::{Shown, reconstruct};
-use crate::eval::{self, Evaluator};
 use crate::model::encoder::Family;
-use crate::model::look::LookArch;
-use crate::model::opened::{Given, Opened};
-use crate::op::layer_norm::EPS;
 use crate::picture::chart::{Map, Panel, Series, draw_maps, draw_panels};
+use crate::study::configs::Label;
+use crate::study::page::Figure;
+use crate::study::probes::STRIDE;
 use crate::train::curves::Curves;
 use crate::train::pretrain;
 use crate::weights::{self, LazyTensor, Tensors};
 
-/// Frames of a video from one of a clip's to the next.
-const STRIDE: usize = 2;
 /// Held-out clips that similarities are averaged over.
 const LOOKED_AT: usize = 16;
 
@@ -29,26 +25,6 @@ fn open(path: &Path) -> Result<Tensors<LazyTensor>, Error> {
 }
 
 impl Demo<'_> {
-    /// The clip of a video that is probed.
-    pub(super) fn views(&self) -> Views {
-        Views { frames: 8, stride: STRIDE, size: self.plan.sizes.size, segments: false, clips: 1, crops: 1 }
-    }
-
-    /// An encoder that pools features.
-    pub(super) fn encoder(&self, path: &Path, kind: EncoderKind) -> Result<Evaluator, Error> {
-        let Sizes { encoder, size, .. } = self.plan.sizes;
-        let family = Some(kind.family());
-        let given = Given { family, heads: Some(encoder.heads), frames: Some(8), size: Some(size), ..Given::default() };
-        let opened = Opened::open(path, &given).map_err(eval::Error::from)?;
-        Ok(Evaluator::open(self.gpu, &opened, 20, false)?)
-    }
-
-    fn arch(&self, family: Family) -> LookArch {
-        let prefix = if family == Family::VideoMae { "encoder." } else { "" };
-        let Sizes { encoder, .. } = self.plan.sizes;
-        LookArch { family, prefix: prefix.to_owned(), encoder, grid: self.plan.sizes.grid(), eps: EPS }
-    }
-
     fn video(&self, index: usize) -> PathBuf {
         self.configs.sets.join(format!("test/clips/{index:06}.mp4"))
     }
@@ -144,7 +120,7 @@ impl Demo<'_> {
         let mut looked = vec![("image teacher", Family::Mae, image), ("video teacher", Family::VideoMae, video)];
         looked.extend(models.iter().filter_map(|m| Some((short(m), m.kind.family(), m.weights.as_ref()?))));
         let map = |(name, family, path): (&str, Family, &PathBuf)| -> Result<Map, Error> {
-            let values = similarity(self.gpu, &self.arch(family), &open(path)?, &clips)?;
+            let values = similarity(self.gpu, &self.configs.look(family), &open(path)?, &clips, false)?;
             Ok(Map { title: format!("{name}: {:.2}", off_diagonal(&values)), values })
         };
         let maps = looked.into_iter().map(map).collect::<Result<Vec<_>, Error>>()?;
@@ -167,7 +143,7 @@ impl Demo<'_> {
         let mut all = Vec::new();
         for (name, family, path) in looked {
             let Some(path) = path else { continue };
-            let shares = attention(self.gpu, &self.arch(family), &open(path)?, &clip, query)?;
+            let shares = attention(self.gpu, &self.configs.look(family), &open(path)?, &clip, query)?;
             all.push(Figure {
                 title: format!("where {name} looks"),
                 text:

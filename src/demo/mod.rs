@@ -9,100 +9,26 @@ mod look;
 mod page;
 mod plan;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-pub use page::{Figure, Page, Row, render};
-use plan::{Configs, DIRECTION, LABELS, Label, Part, SHAPE};
+pub use page::{Page, Row, render};
 pub use plan::{Cost, Costs, Plan, Sizes, Steps};
+use plan::{DIRECTION, LABELS, Part, SHAPE};
 
 use crate::config::{EncoderKind, PretrainKind};
-use crate::data::{Dataset, Index, Items, synth};
-use crate::eval::probe::{Features, linear};
+use crate::eval::probe::linear;
 use crate::gpu::Gpu;
-use crate::model::Vit;
 use crate::ranks::Ranks;
-use crate::train::checkpoint::{self, Checkpoint, RunDir, Which};
+use crate::study::configs::{Configs, Label};
+pub use crate::study::page::Figure;
+use crate::study::{self, io, write_set, write_whole};
+pub use crate::study::{Error, Progress};
+use crate::train::checkpoint::{Checkpoint, RunDir, Which};
 use crate::train::log::{self, Validation};
-use crate::train::session::{RunConfig, Session};
-use crate::train::{Outcome, Reporter, distill, finetune, pretrain};
-use crate::{data, eval, picture, recipes, train};
-
-/// Why a demo ended before its time; `--out` again goes on with it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A run.
-    #[error(transparent)]
-    Train(#[from] train::Error),
-    /// It was told to stop.
-    #[error("stopped by a signal; the same command goes on with it")]
-    Stopped {
-        /// The signal.
-        signal: i32,
-    },
-    /// A run directory.
-    #[error(transparent)]
-    Checkpoint(#[from] checkpoint::Error),
-    /// A probe or a look.
-    #[error(transparent)]
-    Eval(#[from] eval::Error),
-    /// The clips.
-    #[error(transparent)]
-    Data(#[from] data::Error),
-    /// A recipe.
-    #[error(transparent)]
-    Recipe(#[from] recipes::Unknown),
-    /// A chart.
-    #[error(transparent)]
-    Chart(#[from] picture::chart::Error),
-    /// A picture.
-    #[error("a picture of the page cannot be encoded: {0}")]
-    Picture(#[from] image::ImageError),
-    /// A file.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file of the demo's is not what it should be.
-    #[error("{}: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The folder holds a demo of another budget, seed or size.
-    #[error(
-        "{} was begun with --minutes {minutes} --seed {seed} --input-size {size} and an encoder of {encoder:?}; give the \
-         same, or name another --out", path.display()
-    )]
-    Other {
-        /// The folder.
-        path: PathBuf,
-        /// Its budget.
-        minutes: f64,
-        /// Its seed.
-        seed: u64,
-        /// The size of its clips.
-        size: usize,
-        /// Its encoders.
-        encoder: Vit,
-    },
-}
-
-fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { doing, path, source }
-}
+use crate::train::session::RunConfig;
+use crate::train::{self, Outcome, Reporter, distill, finetune, pretrain};
 
 /// What a demo is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,12 +43,6 @@ pub struct Options {
     pub threads: usize,
     /// Sizes of everything.
     pub sizes: Sizes,
-}
-
-/// Hears what a demo is doing, beside its runs' steps.
-pub trait Progress: Reporter {
-    /// Something else begins; `part` is the share of all the work that is done now, and that will be when it ends.
-    fn stage(&mut self, name: &str, part: Range<f64>);
 }
 
 /// An encoder that is fine-tuned and probed.
@@ -159,8 +79,8 @@ pub fn run(gpu: &Arc<Gpu>, options: &Options, progress: &mut dyn Progress) -> Re
     std::fs::create_dir_all(&out).map_err(io("create", &out))?;
     // The runs go on from any folder.
     let out = std::path::absolute(&out).map_err(io("find", &out))?;
-    let configs = Configs { sets: out.join("sets"), sizes, seed, threads };
-    write_sets(&configs, progress)?;
+    let configs = Configs { sets: out.join("sets"), shapes: sizes.shapes(), seed, threads };
+    write_sets(&configs, &sizes, progress)?;
     let file = out.join("plan.toml");
     let resumed = file.exists();
     let plan = if resumed { read_plan(&file, options)? } else { make_plan(gpu, options, &configs, begun, progress)? };
@@ -190,20 +110,14 @@ pub fn run(gpu: &Arc<Gpu>, options: &Options, progress: &mut dyn Progress) -> Re
     Ok(path)
 }
 
-/// Writes a file aside and renames it: under `path` there is always a whole one.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let aside = path.with_extension("tmp");
-    std::fs::write(&aside, content).map_err(io("write", &aside))?;
-    std::fs::rename(&aside, path).map_err(io("rename into place", path))
-}
-
 fn read_plan(path: &Path, options: &Options) -> Result<Plan, Error> {
     let text = std::fs::read_to_string(path).map_err(io("read", path))?;
     let malformed = |e: toml::de::Error| Error::Malformed { path: path.to_owned(), reason: e.to_string() };
     let plan: Plan = toml::from_str(&text).map_err(malformed)?;
     if (plan.minutes, plan.seed, plan.sizes) != (options.minutes, options.seed, options.sizes) {
         let Plan { minutes, seed, sizes: Sizes { size, encoder, .. }, .. } = plan;
-        return Err(Error::Other { path: options.out.clone(), minutes, seed, size, encoder });
+        let begun = format!("--minutes {minutes} --seed {seed} --input-size {size} and an encoder of {encoder:?}");
+        return Err(Error::Other { path: options.out.clone(), begun });
     }
     Ok(plan)
 }
@@ -235,45 +149,21 @@ fn write_plan(path: &Path, plan: &Plan) -> Result<(), Error> {
 }
 
 /// Writes the clips to learn from and those held out, with a list of each label.
-fn write_sets(configs: &Configs, progress: &mut dyn Progress) -> Result<(), Error> {
-    let Sizes { size, train, test, .. } = configs.sizes;
+fn write_sets(configs: &Configs, sizes: &Sizes, progress: &mut dyn Progress) -> Result<(), Error> {
+    let Sizes { size, train, test, .. } = *sizes;
     for (index, (name, count)) in [("train", train), ("test", test)].into_iter().enumerate() {
-        let set = configs.sets.join(name);
-        let table = set.join("labels.csv");
-        if !table.exists() {
-            progress.stage(&format!("{count} clips"), 0.0..0.01);
-            // Other clips than the training set's, whatever its seed.
-            let seed = configs.seed.wrapping_mul(2).wrapping_add(index as u64);
-            synth::write(&set, &plan::clips(size, count, seed), |_| {})?;
-        }
-        let text = std::fs::read_to_string(&table).map_err(io("read", &table))?;
-        for label in LABELS {
-            let list = set.join(format!("{}.txt", label.name));
-            write_whole(&list, label_list(&text, label.name).as_bytes())?;
-        }
+        progress.stage(&format!("{count} clips"), 0.0..0.01);
+        // Other clips than the training set's, whatever its seed.
+        let seed = configs.seed.wrapping_mul(2).wrapping_add(index as u64);
+        write_set(&configs.sets.join(name), &plan::clips(size, count, seed), &LABELS.map(|label| label.name))?;
     }
     Ok(())
-}
-
-/// `path label` lines of one column of a `labels.csv`.
-fn label_list(table: &str, column: &str) -> String {
-    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let place = lines.next().and_then(|head| head.iter().position(|name| *name == column)).unwrap_or(1);
-    let mut list = String::new();
-    for line in lines {
-        let _ = writeln!(list, "{} {}", line[0], line[place]);
-    }
-    list
 }
 
 impl Demo<'_> {
     /// The share of all the work that is done.
     fn share(&self) -> f64 {
         (0.02 + 0.96 * self.done / self.plan.expected.max(1e-9)).min(0.98)
-    }
-
-    fn set(&self, name: &str) -> PathBuf {
-        self.configs.sets.join(name)
     }
 
     fn run_path(&self, name: &str) -> PathBuf {
@@ -298,14 +188,7 @@ impl Demo<'_> {
         let before = self.share();
         self.done += cost.of(steps);
         self.progress.stage(name, before..self.share());
-        let Session { dir, config, from, notes } = Session::create_or_resume(&self.run_path(name), config)?;
-        notes.iter().for_each(|note| self.progress.note(note));
-        if from.as_ref().is_none_or(|from| from.state.step < steps) {
-            train(self.gpu, &Ranks::alone(), &config, &dir, from, self.progress).map_err(|error| match error {
-                train::Error::Stopped { signal, .. } => Error::Stopped { signal },
-                error => error.into(),
-            })?;
-        }
+        let dir = study::train(self.gpu, &self.run_path(name), config, steps, self.progress, train)?;
         Ok(dir.weights(Which::Newest)?)
     }
 
@@ -376,29 +259,10 @@ impl Demo<'_> {
             let malformed = |e: serde_json::Error| Error::Malformed { path: path.clone(), reason: e.to_string() };
             return Ok(Some(serde_json::from_slice(&text).map_err(malformed)?));
         }
-        let mut encoder = self.encoder(weights, model.kind)?;
-        let views = self.views();
-        let mut features = |set: &str, most: usize| -> Result<BTreeMap<&str, Features>, Error> {
-            let labelled = LABELS.iter().map(|label| {
-                let set = Dataset::open(&self.set(set).join(format!("{}.txt", label.name)), None)?;
-                Ok((label.name, set.items.iter().take(most).collect::<Items>()))
-            });
-            let labelled = labelled.collect::<Result<Vec<_>, Error>>()?;
-            let none = Items::default();
-            let items = labelled.first().map_or(&none, |(_, items)| items);
-            let scores = encoder.scores(items, &Index::default(), &views, self.configs.threads, &mut |_| true)?;
-            let of = |items: &Items| {
-                let read = items
-                    .iter()
-                    .zip(&scores)
-                    .filter_map(|(i, s)| Some((s.as_ref()?.features.clone(), i.label? as usize)));
-                let (rows, labels) = read.unzip();
-                Features { rows, labels }
-            };
-            Ok(labelled.iter().map(|(name, items)| (*name, of(items))).collect())
-        };
-        let (train, test) = (features("train", 1000)?, features("test", usize::MAX)?);
-        let found = LABELS.map(|label| linear(&train[label.name], &test[label.name]));
+        let mut encoder = self.configs.encoder(self.gpu, weights, model.kind)?;
+        let train = self.configs.features(&mut encoder, "train", &LABELS, 1000)?;
+        let test = self.configs.features(&mut encoder, "test", &LABELS, usize::MAX)?;
+        let found: [f64; LABELS.len()] = std::array::from_fn(|i| linear(&train[i], &test[i]));
         std::fs::create_dir_all(&folder).map_err(io("create", &folder))?;
         let json = serde_json::to_vec(&found).map_err(|e| io("encode", &path)(e.into()))?;
         write_whole(&path, &json)?;
@@ -408,22 +272,4 @@ impl Demo<'_> {
 
 fn tuning_name(model: &Model, label: Label) -> String {
     format!("{} for {}", model.name, label.name)
-}
-
-/// Time for people.
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds < 60 { format!("{seconds} s") } else { format!("{} min {:02} s", seconds / 60, seconds % 60) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_columns_of_the_table() {
-        let table = "path,shape,direction\nclips/0.mp4,3,7\nclips/1.mp4,1,0\n";
-        assert_eq!(label_list(table, "direction"), "clips/0.mp4 7\nclips/1.mp4 0\n");
-        assert_eq!(label_list(table, "shape"), "clips/0.mp4 3\nclips/1.mp4 1\n");
-    }
 }

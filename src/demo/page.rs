@@ -3,12 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::Error;
 use super::plan::{DIRECTION, LABELS, Plan, SHAPE};
-use super::{Error, minutes};
-use crate::picture::Picture;
+use crate::study::page::{Figure, escaped, figures, head, minutes, table};
 
 /// One model's results, in percent of the held-out clips.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,17 +16,6 @@ pub struct Row {
     pub tuned: Option<[f64; 2]>,
     /// A linear classifier on its frozen features, for each label; none of a model that starts from scratch.
     pub probed: Option<[f64; LABELS.len()]>,
-}
-
-/// A picture with its words.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
-    /// Heading.
-    pub title: String,
-    /// What is seen.
-    pub text: String,
-    /// The picture.
-    pub picture: Picture,
 }
 
 /// All that the page tells.
@@ -49,42 +35,6 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Pictures.
     pub figures: Vec<Figure>,
-}
-
-const STYLE: &str = "
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.25rem; font: 1rem/1.5 system-ui, sans-serif; color: #1d2430; background: #fff; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
-h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-p, li { max-width: 46rem; }
-ul { padding-left: 1.2rem; }
-.facts { color: #566072; font-size: .9rem; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; max-width: 46rem; }
-th, td { padding: .4rem .6rem; text-align: left; border-bottom: 1px solid #dde2ea; vertical-align: top; }
-th { font-weight: 600; font-size: .9rem; }
-td.number { white-space: nowrap; font-variant-numeric: tabular-nums; min-width: 5.5rem; }
-.bar { height: .35rem; background: #e8ecf2; margin-top: .2rem; }
-.bar div { height: 100%; background: #0072b2; }
-tr.chance td { color: #566072; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.25rem; }
-figure { margin: 0; border: 1px solid #dde2ea; border-radius: .4rem; padding: .75rem; min-width: 0; }
-figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figcaption { font-size: .9rem; margin-top: .5rem; }
-code { background: #f0f3f7; padding: .1rem .3rem; border-radius: .2rem; overflow-wrap: anywhere; }
-@media (max-width: 30rem) {
-  body { padding: .75rem; }
-  table { font-size: .82rem; }
-  th, td { padding: .3rem .25rem; }
-  th { font-size: .78rem; }
-  td.number { min-width: 3.4rem; }
-  figure { padding: .4rem; }
-}
-";
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// How two shares of the held-out clips compare.
@@ -155,35 +105,6 @@ fn findings(page: &Page) -> Vec<String> {
     all
 }
 
-fn cell(out: &mut String, value: Option<f64>) {
-    let _ = match value {
-        Some(v) => write!(
-            out,
-            "<td class=\"number\">{v:.1} %<div class=\"bar\"><div style=\"width:{:.1}%\"></div></div></td>",
-            v.clamp(0.0, 100.0)
-        ),
-        None => write!(out, "<td class=\"number\">-</td>"),
-    };
-}
-
-fn table(out: &mut String, heads: &[impl std::fmt::Display], rows: &[(&str, Vec<Option<f64>>)], chance: &[usize]) {
-    out.push_str("<div class=\"table\"><table><tr><th>encoder</th>");
-    for head in heads {
-        let _ = write!(out, "<th>{head}</th>");
-    }
-    out.push_str("</tr>\n");
-    for (name, values) in rows {
-        let _ = write!(out, "<tr><td>{name}</td>");
-        values.iter().for_each(|value| cell(out, *value));
-        out.push_str("</tr>\n");
-    }
-    out.push_str("<tr class=\"chance\"><td>chance</td>");
-    for classes in chance {
-        let _ = write!(out, "<td class=\"number\">{:.1} %</td>", 100.0 / *classes as f64);
-    }
-    out.push_str("</tr></table></div>\n");
-}
-
 /// The page as HTML.
 ///
 /// # Errors
@@ -191,11 +112,12 @@ fn table(out: &mut String, heads: &[impl std::fmt::Display], rows: &[(&str, Vec<
 pub fn render(page: &Page) -> Result<String, Error> {
     let Page { plan, rows, .. } = page;
     let (steps, sizes) = (plan.steps, plan.sizes);
-    let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    let _ =
-        write!(out, "<title>Masked video distillation in {} minutes</title>\n<style>{STYLE}</style>\n", page.minutes);
-    out.push_str("</head>\n<body>\n<h1>Masked video distillation, in miniature</h1>\n");
+    let mut out = String::new();
+    head(
+        &mut out,
+        &format!("Masked video distillation in {} minutes", page.minutes),
+        "Masked video distillation, in miniature",
+    );
     let _ = writeln!(
         out,
         "<p>Two teachers learn from pixels, one on frames and one on clips. Students see a quarter of a clip and learn to \
@@ -229,29 +151,21 @@ pub fn render(page: &Page) -> Result<String, Error> {
         let _ = writeln!(out, "<li>{finding}</li>");
     }
     out.push_str("</ul>\n<h2>Fine-tuned: held-out clips right</h2>\n");
-    let tuned: Vec<_> = rows.iter().filter_map(|r| Some((r.name, r.tuned?.map(Some).to_vec()))).collect();
+    let tuned: Vec<_> = rows.iter().filter_map(|r| Some((r.name, r.tuned?.map(|v| Some(v.into())).to_vec()))).collect();
     let heads = [SHAPE, DIRECTION].map(|l| format!("{} ({})", l.name, l.classes));
     table(&mut out, &heads, &tuned, &[SHAPE.classes, DIRECTION.classes]);
     out.push_str(
         "<h2>Frozen: a linear classifier on the mean of the features</h2>\n<p>The mean over a whole clip keeps little of where \
          and when, so that fine-tuning tells more.</p>\n",
     );
-    let probed: Vec<_> = rows.iter().filter_map(|r| Some((r.name, r.probed?.map(Some).to_vec()))).collect();
+    let probed: Vec<_> =
+        rows.iter().filter_map(|r| Some((r.name, r.probed?.map(|v| Some(v.into())).to_vec()))).collect();
     table(&mut out, &LABELS.map(|l| l.name), &probed, &LABELS.map(|l| l.classes));
-    out.push_str("<h2>Curves and pictures</h2>\n<div class=\"figures\">\n");
-    for Figure { title, text, picture } in &page.figures {
-        let data = STANDARD.encode(picture.png()?);
-        let (title, text) = (escaped(title), escaped(text));
-        let _ = writeln!(
-            out,
-            "<figure><img alt=\"{title}\" width=\"{}\" height=\"{}\" src=\"data:image/png;base64,{data}\">\
-             <figcaption><b>{title}</b>. {text}</figcaption></figure>",
-            picture.width, picture.height
-        );
-    }
+    out.push_str("<h2>Curves and pictures</h2>\n");
+    figures(&mut out, &page.figures)?;
     let _ = writeln!(
         out,
-        "</div>\n<h2>Again</h2>\n<p><code>mvd demo --minutes {} --seed {}</code>; runs, logs and weights lie beside this page, for \
+        "<h2>Again</h2>\n<p><code>mvd demo --minutes {} --seed {}</code>; runs, logs and weights lie beside this page, for \
          <code>mvd plot</code>, <code>mvd show</code>, <code>mvd eval</code>.</p>\n</body>\n</html>",
         page.minutes, plan.seed
     );
@@ -260,8 +174,12 @@ pub fn render(page: &Page) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::super::plan::{Cost, Costs, Sizes, Steps};
     use super::*;
+    use crate::picture::Picture;
 
     fn page(direction: [f64; 5]) -> Page {
         let names = ["from scratch", "pixels only", "image", "video", "both"];

@@ -2,23 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::config::{
-    DataConfig, DistillConfig, EncoderKind, FinetuneConfig, MaskRule, OptimConfig, PretrainConfig, PretrainKind,
-    SaveConfig, TeacherConfig, Which,
-};
+use crate::config::{EncoderKind, FinetuneConfig, PretrainKind};
 use crate::data::synth::{Background, Level, SynthConfig};
 use crate::gpu::Gpu;
 use crate::model::{Grid, Vit};
 use crate::ranks::Ranks;
-use crate::recipes;
-use crate::train::checkpoint::RunDir;
-use crate::train::log::StepRecord;
-use crate::train::{Outcome, Reporter, distill, finetune, pretrain};
+pub use crate::study::configs::DIRECTION;
+use crate::study::configs::{Configs, Label, SPEED, Shapes, shape};
+use crate::study::timing::{TIMED_STEPS, time};
+use crate::train::{distill, finetune, pretrain};
+
+pub use crate::study::timing::Cost;
 
 /// Everything of a demo but its budget and seed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,14 +55,18 @@ impl Default for Sizes {
 }
 
 impl Sizes {
+    /// Those of the runs.
+    pub fn shapes(&self) -> Shapes {
+        let Sizes { size, batch, encoder, decoder, .. } = *self;
+        Shapes { size, batch, encoder, decoder }
+    }
+
     /// How a clip is cut.
     pub fn grid(&self) -> Grid {
-        Grid { frames: 8, size: self.size, tubelet: 2, patch: 8 }
+        self.shapes().grid()
     }
 }
 
-/// Steps that a speed is measured by, and how many of them are warm-up.
-const TIMED: [usize; 2] = [16, 6];
 /// Share of the budget kept for probes, pictures and surprises.
 const RESERVE: f64 = 0.03;
 
@@ -76,22 +79,6 @@ pub struct Steps {
     pub student: usize,
     /// Of each fine-tuning.
     pub tuning: usize,
-}
-
-/// Seconds that a kind of training takes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Before its first step.
-    pub start: f64,
-    /// A step.
-    pub step: f64,
-}
-
-impl Cost {
-    /// Of a run of so many steps.
-    pub fn of(&self, steps: usize) -> f64 {
-        self.start + steps as f64 * self.step
-    }
 }
 
 /// The measured costs.
@@ -129,184 +116,16 @@ pub struct Plan {
     pub costs: Costs,
 }
 
-/// A label to fine-tune for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label {
-    /// Its column in the set's `labels.csv`.
-    pub name: &'static str,
-    /// Values it takes.
-    pub classes: usize,
-}
-
 /// How much varies from clip to clip.
 const LEVEL: Level = Level::Easy;
 /// What a single frame shows.
-pub const SHAPE: Label = Label { name: "shape", classes: LEVEL.shapes() };
-/// What only motion shows.
-pub const DIRECTION: Label = Label { name: "direction", classes: 8 };
+pub const SHAPE: Label = shape(LEVEL);
 /// All labels of the set.
-pub const LABELS: [Label; 3] = [SHAPE, DIRECTION, Label { name: "speed", classes: 3 }];
-/// Share of the patches hidden from models of pixels: of 16 patches a frame, a half leaves enough to tell the rest from.
-const MASKED: f64 = 0.5;
-/// And from students: with less to see they learn more of motion, and their steps are shorter.
-const MASKED_FROM_STUDENTS: f64 = 0.75;
+pub const LABELS: [Label; 3] = [SHAPE, DIRECTION, SPEED];
 
 /// A set of clips to write.
 pub fn clips(size: usize, count: usize, seed: u64) -> SynthConfig {
     SynthConfig { count, seed, background: Background::Grey, level: LEVEL, frames: 16, size }
-}
-
-/// The configs of the demo's runs.
-#[derive(Debug, Clone)]
-pub struct Configs {
-    /// Folder of the sets.
-    pub sets: PathBuf,
-    /// Sizes of everything.
-    pub sizes: Sizes,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Decoding threads.
-    pub threads: usize,
-}
-
-impl Configs {
-    fn data(&self, of: &DataConfig) -> DataConfig {
-        DataConfig {
-            path: self.sets.join("train/list.txt"),
-            input_size: self.sizes.size,
-            threads: self.threads,
-            ..of.clone()
-        }
-    }
-
-    /// At its highest, the learning rate is `lr` for 128 channels; wider models want less.
-    fn optim(&self, of: &OptimConfig, steps: usize, lr: f64) -> OptimConfig {
-        let Sizes { batch, encoder, .. } = self.sizes;
-        let lr = lr * 256.0 / batch as f64 * 128.0 / encoder.dim as f64;
-        OptimConfig { steps, batch, epochs: 10, warmup_epochs: 1.0, lr, min_lr: 0.0, ..of.clone() }
-    }
-
-    fn save(steps: usize) -> SaveConfig {
-        SaveConfig { every: steps.div_ceil(3).max(1), keep_last: 1, ..recipes::SAVE }
-    }
-
-    /// A teacher, or the pixel-only model.
-    ///
-    /// # Errors
-    /// A recipe that is not there.
-    pub fn pretrain(&self, kind: PretrainKind, steps: usize) -> Result<PretrainConfig, Error> {
-        let name = if kind == PretrainKind::Image { "mae-tiny" } else { "videomae-tiny" };
-        let recipe = recipes::pretrain(name)?;
-        let (data, optim) = (self.data(&recipe.data), self.optim(&recipe.optim, steps, 1e-3));
-        let (Sizes { encoder, decoder, .. }, save) = (self.sizes, Self::save(steps));
-        let mask = MaskRule { ratio: MASKED, ..recipe.mask };
-        // The held-out clips are whole, so the teachers see whole ones.
-        Ok(PretrainConfig { data, optim, mask, encoder, decoder, save, seed: self.seed, crop_min: 1.0, ..recipe })
-    }
-
-    /// A student of the teachers that are given.
-    ///
-    /// # Errors
-    /// A recipe that is not there.
-    pub fn distill(&self, image: Option<&Path>, video: Option<&Path>, steps: usize) -> Result<DistillConfig, Error> {
-        let recipe = recipes::distill("mvd-tiny")?;
-        let teacher = |weights: Option<&Path>| {
-            let weights = weights?.to_owned();
-            let (size, patch, vit) = (self.sizes.size, recipe.data.patch, self.sizes.encoder);
-            Some(TeacherConfig {
-                weights,
-                digest: String::new(),
-                which: Which::default(),
-                size,
-                patch,
-                weight: 1.0,
-                vit,
-            })
-        };
-        Ok(DistillConfig {
-            data: self.data(&recipe.data),
-            optim: self.optim(&recipe.optim, steps, 1e-3),
-            mask: MaskRule { ratio: MASKED_FROM_STUDENTS, ..recipe.mask },
-            // Few steps learn more from targets of one size: held-out clips rose from 92.6 / 90.6 to 96.0 / 93.8 % (shape / direction).
-            norm_feature: true,
-            student: self.sizes.encoder,
-            decoder: self.sizes.decoder,
-            save: Self::save(steps),
-            seed: self.seed,
-            crop_min: 1.0,
-            image_teacher: teacher(image),
-            video_teacher: teacher(video),
-            ..recipe
-        })
-    }
-
-    /// A classifier from an encoder, or from scratch.
-    ///
-    /// # Errors
-    /// A recipe that is not there.
-    pub fn finetune(
-        &self,
-        init: Option<&Path>,
-        model: EncoderKind,
-        label: Label,
-        steps: usize,
-    ) -> Result<FinetuneConfig, Error> {
-        let recipe = recipes::finetune("finetune-tiny")?;
-        let list = |set: &str| self.sets.join(set).join(format!("{}.txt", label.name));
-        Ok(FinetuneConfig {
-            data: DataConfig { path: list("train"), ..self.data(&recipe.data) },
-            // Few steps want a short memory: by these, held-out clips right after 312 steps rose from 82 / 75 to 90 / 84 % (shape / direction).
-            optim: OptimConfig { betas: [0.9, 0.95], ..self.optim(&recipe.optim, steps, 6e-4) },
-            init: init.map(Path::to_owned).unwrap_or_default(),
-            val: list("test"),
-            classes: label.classes,
-            encoder: self.sizes.encoder,
-            save: Self::save(steps),
-            seed: self.seed,
-            model,
-            ..recipe
-        })
-    }
-}
-
-/// Notes when a run's steps end.
-#[derive(Default)]
-struct Watch {
-    started: Option<Instant>,
-    steps: Vec<Instant>,
-}
-
-impl Reporter for Watch {
-    fn start(&mut self, _total: usize, _first: usize, _facts: &[String]) {
-        self.started = Some(Instant::now());
-    }
-
-    fn step(&mut self, _record: &StepRecord, _clips_per_second: f64, _waited: Duration) {
-        self.steps.push(Instant::now());
-    }
-
-    fn saved(&mut self, _path: &Path, _took: Duration) {}
-
-    fn note(&mut self, _text: &str) {}
-}
-
-/// Runs a few steps in a folder of their own; gives their cost and the checkpoint.
-fn time(
-    folder: &Path,
-    config: &impl Serialize,
-    train: impl FnOnce(&RunDir, &mut dyn Reporter) -> Result<Outcome, crate::train::Error>,
-) -> Result<(Cost, PathBuf), Error> {
-    let dir = RunDir::planned(folder, &toml::to_string(config).map_err(crate::train::Error::from)?)?;
-    let (begun, mut watch) = (Instant::now(), Watch::default());
-    let outcome = train(&dir, &mut watch)?;
-    let start = watch.started.map_or(0.0, |started| (started - begun).as_secs_f64());
-    let [all, warm] = TIMED;
-    // The last step is read together with the one before it: the time of both ends with the last.
-    let step = match (watch.steps.get(warm - 1), watch.steps.last()) {
-        (Some(first), Some(last)) => (*last - *first).as_secs_f64() / (all - warm) as f64,
-        _ => 0.0,
-    };
-    Ok((Cost { start, step: step.max(1e-4) }, outcome.checkpoint.join("weights.safetensors")))
 }
 
 /// Measures every kind of training; `told` hears of each as it begins.
@@ -320,7 +139,7 @@ pub fn measure(
     told: &mut dyn FnMut(&'static str),
 ) -> Result<Costs, Error> {
     let at = |name: &str| folder.join(name);
-    let steps = TIMED[0];
+    let steps = TIMED_STEPS;
     let teacher = |kind, name| {
         let config = configs.pretrain(kind, steps)?;
         time(&at(name), &config, |dir, watch| pretrain::train(gpu, &Ranks::alone(), &config, dir, None, watch))
@@ -479,15 +298,5 @@ mod tests {
             assert_eq!(plan.steps.student > before.student, slow[0] < 1.0, "{slow:?}: {plan:?}");
             assert!((0.9..=1.0).contains(&(spent / 600.0)), "{slow:?}: {spent} s of 600, {plan:?}");
         }
-    }
-
-    #[test]
-    fn configs_are_valid() {
-        let configs = Configs { sets: "sets".into(), sizes: Sizes::default(), seed: 1, threads: 2 };
-        for kind in [PretrainKind::Image, PretrainKind::Video] {
-            configs.pretrain(kind, 10).unwrap().validate().unwrap();
-        }
-        configs.distill(Some(Path::new("a")), None, 10).unwrap().validate().unwrap();
-        configs.finetune(None, EncoderKind::Mvd, SHAPE, 10).unwrap().validate().unwrap();
     }
 }

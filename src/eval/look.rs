@@ -60,8 +60,20 @@ fn frame_similarity(features: &[f32], times: usize, width: usize) -> Vec<Vec<f64
     (0..times).map(|a| (0..times).map(|b| mean(a, b)).collect()).collect()
 }
 
+/// Shifts all clips' features together to mean 0, channel by channel: what all tokens share makes any two alike.
+fn centre(clips: &mut [Vec<f32>], width: usize) {
+    let count = clips.iter().map(Vec::len).sum::<usize>() / width;
+    let mut mean = vec![0.0f64; width];
+    for row in clips.iter().flat_map(|clip| clip.chunks_exact(width)) {
+        mean.iter_mut().zip(row).for_each(|(mean, v)| *mean += f64::from(*v) / count as f64);
+    }
+    for row in clips.iter_mut().flat_map(|clip| clip.chunks_exact_mut(width)) {
+        row.iter_mut().zip(&mean).for_each(|(v, mean)| *v -= *mean as f32);
+    }
+}
+
 /// Cosine similarity between the features of each two moments of a clip, the mean over places and clips, as the paper
-/// compares its teachers.
+/// compares its teachers; `centred`: after the mean over all clips and tokens is taken away.
 ///
 /// # Errors
 /// Tensors that do not fit, the GPU.
@@ -70,14 +82,19 @@ pub fn similarity(
     arch: &LookArch,
     tensors: &Tensors<LazyTensor>,
     clips: &[Vec<u8>],
+    centred: bool,
 ) -> Result<Vec<Vec<f64>>, Error> {
     let mut rec = Recorder::new(gpu.caps().clone());
     let look = arch.record_tokens(&mut rec)?;
     let mut eye = Eye::new(gpu, rec, look, tensors)?;
     let [times, ..] = arch.grid.tokens();
     let mut mean = vec![vec![0.0; times]; times];
-    for clip in clips {
-        let found = frame_similarity(&eye.see(clip)?, times, arch.encoder.dim);
+    let mut features = clips.iter().map(|clip| eye.see(clip)).collect::<Result<Vec<_>, _>>()?;
+    if centred {
+        centre(&mut features, arch.encoder.dim);
+    }
+    for features in &features {
+        let found = frame_similarity(features, times, arch.encoder.dim);
         for (mean, found) in mean.iter_mut().flatten().zip(found.into_iter().flatten()) {
             *mean += found / clips.len() as f64;
         }
@@ -191,6 +208,16 @@ mod tests {
         let found = frame_similarity(&features, 2, 2);
         assert!((found[0][0] - 1.0).abs() < 1e-12 && (found[0][1] - 0.5).abs() < 1e-12, "{found:?}");
         assert_eq!(off_diagonal(&found), found[0][1]);
+    }
+
+    #[test]
+    fn what_all_tokens_share_is_taken_away() {
+        // Two moments of one place that point apart, and a channel that all share.
+        let mut clips = vec![vec![1.0, 9.0, -1.0, 9.0]];
+        assert!(frame_similarity(&clips[0], 2, 2)[0][1] > 0.9);
+        centre(&mut clips, 2);
+        assert_eq!(clips[0], [1.0, 0.0, -1.0, 0.0]);
+        assert!((frame_similarity(&clips[0], 2, 2)[0][1] + 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -20,8 +20,32 @@ fn unit(row: &[f64]) -> Vec<f64> {
     row.iter().map(|v| v / norm).collect()
 }
 
+/// In eight sums side by side: one alone waits for each of its additions.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let mut sums = [0.0; 8];
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+/// The largest eigenvalue of the rows' second moments, by power iteration.
+fn largest_moment(rows: &[Vec<f64>]) -> f64 {
+    let width = rows.first().map_or(0, Vec::len);
+    let (mut direction, mut size) = (vec![1.0; width], 0.0);
+    for _ in 0..12 {
+        direction = unit(&direction);
+        let mut next = vec![0.0; width];
+        for row in rows {
+            let along = dot(row, &direction) / rows.len() as f64;
+            next.iter_mut().zip(row).for_each(|(next, v)| *next += along * v);
+        }
+        size = dot(&next, &direction);
+        direction = next;
+    }
+    size
 }
 
 /// Both sets shifted and scaled to mean 0 and deviation 1 of the training set, channel by channel.
@@ -56,13 +80,20 @@ pub fn nearest_neighbours(train: &Features, test: &Features, k: usize) -> f64 {
     percent(right.count(), test.rows.len())
 }
 
-/// Percent of test rows that softmax regression on standardised features gets right: full-batch gradient descent with
-/// momentum, 400 steps, L2 penalty 1e-3.
+/// Percent of test rows that [`linear_right`] gets right.
 pub fn linear(train: &Features, test: &Features) -> f64 {
+    let right = linear_right(train, test);
+    percent(right.iter().filter(|right| **right).count(), right.len())
+}
+
+/// Which test rows softmax regression on standardised features gets right: full-batch gradient descent with momentum, 400
+/// steps, L2 penalty 1e-3. Its rate is 0.1, or less where that would not converge.
+pub fn linear_right(train: &Features, test: &Features) -> Vec<bool> {
     const STEPS: usize = 400;
-    const RATE: f64 = 0.1;
     const PENALTY: f64 = 1e-3;
     let (train, test) = standardised(train, test);
+    // With momentum 0.9 the descent is stable up to 3.8 over the curvature, which is at most half of this moment.
+    let rate = (2.0 / largest_moment(&train.rows).max(1e-12)).min(0.1);
     let classes = train.labels.iter().max().map_or(0, |l| l + 1);
     let width = train.rows.first().map_or(0, Vec::len);
     let mut weight = vec![vec![0.0; width + 1]; classes];
@@ -85,13 +116,13 @@ pub fn linear(train: &Features, test: &Features) -> f64 {
         }
         for ((weight, speed), slope) in weight.iter_mut().zip(&mut speed).zip(slope) {
             for ((w, v), s) in weight.iter_mut().zip(speed).zip(slope) {
-                *v = 0.9 * *v - RATE * s;
+                *v = 0.9 * *v - rate * s;
                 *w += *v;
             }
         }
     }
     let right = |(row, label): &(&Vec<f64>, &usize)| ranking(&score(&weight, row)).first() == Some(*label);
-    percent(test.rows.iter().zip(&test.labels).filter(right).count(), test.rows.len())
+    test.rows.iter().zip(&test.labels).map(|pair| right(&pair)).collect()
 }
 
 #[cfg(test)]
@@ -114,5 +145,16 @@ mod tests {
         assert!(linear(&train, &test) > 95.0 && nearest_neighbours(&train, &test, 5) > 95.0);
         let blind = |s: &Features| Features { rows: s.rows.iter().map(|r| vec![r[3]]).collect(), ..s.clone() };
         assert!(linear(&blind(&train), &blind(&test)) < 60.0);
+    }
+
+    #[test]
+    fn wide_rows_of_one_cause_still_converge() {
+        // 400 channels that are one: a rate of 0.1 would swing.
+        let wide = |s: &Features| Features {
+            rows: s.rows.iter().map(|r| (0..400).map(|c| r[0] - r[1] + 1e-3 * c as f64 * r[2]).collect()).collect(),
+            labels: s.labels.iter().map(|l| usize::from(*l == 0)).collect(),
+        };
+        assert!(largest_moment(&standardised(&wide(&set(120, 0)), &set(0, 0)).0.rows) > 300.0);
+        assert!(linear(&wide(&set(120, 0)), &wide(&set(60, 5))) > 95.0);
     }
 }

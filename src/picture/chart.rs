@@ -6,12 +6,14 @@ use plotters::style::{FontStyle, register_font};
 use super::Picture;
 
 /// A line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
     /// What it is.
     pub name: String,
     /// (x, y), x rising.
     pub points: Vec<(f64, f64)>,
+    /// How far each point's error bar reaches up and down; empty for none. Lines that are thinned have none.
+    pub errors: Vec<f64>,
 }
 
 /// One chart.
@@ -72,6 +74,14 @@ fn prepared(panel: &Panel) -> Vec<Vec<(f64, f64)>> {
     panel.series.iter().map(line).collect()
 }
 
+/// From below to above each point, as far as its error reaches.
+fn error_bars(series: &Series, line: &[(f64, f64)]) -> Vec<[(f64, f64); 2]> {
+    if series.errors.len() != line.len() {
+        return Vec::new();
+    }
+    line.iter().zip(&series.errors).map(|((x, y), error)| [(*x, y - error), (*x, y + error)]).collect()
+}
+
 /// The range of values with a margin; never empty.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
@@ -101,7 +111,10 @@ type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 fn draw(area: &Area<'_>, panel: &Panel) -> Result<(), Box<dyn std::error::Error>> {
     let lines = prepared(panel);
     let x = range(lines.iter().flatten().map(|p| p.0), 0.0);
-    let y = range(lines.iter().flatten().map(|p| p.1), 0.06);
+    let bars: Vec<Vec<[(f64, f64); 2]>> =
+        panel.series.iter().zip(&lines).map(|(s, line)| error_bars(s, line)).collect();
+    let reached = bars.iter().flatten().flatten().map(|p| p.1);
+    let y = range(lines.iter().flatten().map(|p| p.1).chain(reached), 0.06);
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, (FAMILY, 20))
         .margin(10)
@@ -121,8 +134,9 @@ fn draw(area: &Area<'_>, panel: &Panel) -> Result<(), Box<dyn std::error::Error>
         .x_label_formatter(&|v| short(*v))
         .y_label_formatter(&|v| short(if panel.log { 10f64.powf(*v) } else { *v }))
         .draw()?;
-    for (index, (series, line)) in panel.series.iter().zip(lines).enumerate() {
+    for (index, ((series, line), bars)) in panel.series.iter().zip(lines).zip(bars).enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
+        chart.draw_series(bars.into_iter().map(|bar| PathElement::new(bar, colour.mix(0.6))))?;
         let drawn = chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(2)))?;
         drawn.label(&series.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
         // A line of one point, such as the first validation, shows as a dot.
@@ -268,10 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn error_bars_reach_as_far_as_they_say() {
+        let series = Series { name: "a".into(), points: vec![(1.0, 5.0), (2.0, 6.0)], errors: vec![1.0, 0.5] };
+        assert_eq!(error_bars(&series, &series.points), [[(1.0, 4.0), (1.0, 6.0)], [(2.0, 5.5), (2.0, 6.5)]]);
+        assert!(error_bars(&series, &series.points[..1]).is_empty(), "a line that lost points");
+    }
+
+    #[test]
     fn lines_are_drawn_in_their_colours_and_zeros_do_not_break_logarithms() {
         let line = |name: &str, up: f64| Series {
             name: name.into(),
             points: (0..50).map(|i| (f64::from(i), up * f64::from(i))).collect(),
+            ..Series::default()
         };
         let panel =
             |log| Panel { title: "loss".into(), x: "step".into(), log, series: vec![line("a", 1.0), line("b", 2.0)] };

@@ -30,7 +30,8 @@ impl Curves {
 
     /// A line of one number of every step.
     pub fn line(&self, of: impl Fn(&StepRecord) -> f64) -> Series {
-        Series { name: self.name.clone(), points: self.steps.iter().map(|r| (r.step as f64, of(r))).collect() }
+        let points = self.steps.iter().map(|r| (r.step as f64, of(r))).collect();
+        Series { name: self.name.clone(), points, ..Series::default() }
     }
 
     /// The validations' number of this name; none if none has it.
@@ -38,7 +39,8 @@ impl Curves {
         let points = self.validations.iter().filter_map(|v| Some((v.step as f64, *v.values.get(name)?)));
         let points: Vec<(f64, f64)> = points.collect();
         let averaged = if name.starts_with("ema") { " (averaged)" } else { "" };
-        (!points.is_empty()).then(|| Series { name: format!("{}{averaged}", self.name), points })
+        let name = format!("{}{averaged}", self.name);
+        (!points.is_empty()).then(|| Series { name, points, ..Series::default() })
     }
 }
 

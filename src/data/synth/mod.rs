@@ -34,7 +34,8 @@ pub enum Background {
 }
 
 /// How much varies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Five large shapes that glide fast: a small encoder learns them in minutes.
     Easy,
