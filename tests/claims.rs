@@ -52,7 +52,7 @@ fn killed_thrice_and_shared_it_finds_the_same() {
     assert!(!["http:", "https:", "<script", "<link"].iter().any(|part| page.contains(part)), "something is loaded");
     // One seed decides nothing.
     assert!(page.contains("is not decided at this budget") && !page.contains("<b>holds</b>"));
-    assert!(page.find("Verdicts") < page.find("Every comparison") && page.contains("<img "));
+    assert!(page.find("<h2>Verdicts") < page.find("<h2>Every comparison") && page.contains("<img "));
 
     let out = dir.path().join("killed");
     for done in [0, 5, 11] {
