@@ -186,7 +186,7 @@ fn advice_is_what_works() {
     let mae = folder(dir.path(), "mae", &[]);
     let text = failure(mvd().arg("eval").arg(&mae).args(["--data", VIDEO]));
     assert!(
-        text.contains("expected a classifier of videos, got an MAE, ") && text.contains("--image-teacher"),
+        text.contains("expected a classifier of videos, got an MAE; ") && text.contains("--image-teacher"),
         "{text}"
     );
     assert!(!text.contains("finetune"), "{text}");

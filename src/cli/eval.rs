@@ -69,7 +69,7 @@ pub(super) fn expect_classifier(opened: &Opened) -> Result<usize, Failure> {
         _ => {
             let (path, kind) = (opened.origin.path.display(), opened.about.kind.an());
             let way = match opened.about.kind {
-                Kind::Mae => "an image model, which serves as `mvd distill --image-teacher`",
+                Kind::Mae => "it is an image model, for `mvd distill --image-teacher`",
                 _ => "`mvd finetune --init` makes one of it",
             };
             Err(format!("{path}: expected a classifier of videos, got {kind}; {way}").into())

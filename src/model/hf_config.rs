@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::weights::{Description, Error, Kind, LazyTensor, Result, TensorSource, Tensors};
 
@@ -164,12 +164,17 @@ fn labels(config: &Value, classes: usize) -> Option<String> {
     let given = &config["id2label"];
     let all =
         format!("a name for each of the {classes} classes of the tensors, by the indices 0 to {}", classes.max(1) - 1);
-    let names = if given.is_null() { None } else { Some(given.as_object()?) };
-    if let Some(names) = names {
-        if names.len() != classes || !(0..classes).all(|i| names.get(&i.to_string()).is_some_and(Value::is_string)) {
-            let some = names.keys().take(8).cloned().collect::<Vec<_>>().join(", ");
-            return Some(format!("id2label: expected {all}, got {} names by the indices {some}", names.len()));
-        }
+    let names = match given {
+        Value::Null => None,
+        Value::Object(names) => Some(names),
+        _ => return Some(format!("id2label: expected {all}, got {given}")),
+    };
+    let whole = |names: &Map<String, Value>| {
+        names.len() == classes && (0..classes).all(|i| names.get(&i.to_string()).is_some_and(Value::is_string))
+    };
+    if let Some(names) = names.filter(|names| !whole(names)) {
+        let some = names.keys().take(8).cloned().collect::<Vec<_>>().join(", ");
+        return Some(format!("id2label: expected {all}, got {} names by the indices {some}", names.len()));
     }
     for (name, index) in config["label2id"].as_object()? {
         let number = index.as_u64().or_else(|| index.as_str()?.parse().ok());
