@@ -161,7 +161,11 @@ fn offline_takes_what_is_there() {
     let endpoint = server.endpoint();
     drop(server);
     let text = failure(client(&endpoint, &dir.join("empty")).args(INSPECT));
-    assert!(text.contains("hf:owner/name: cannot reach http://127.0.0.1:") && text.contains("HTTPS_PROXY"), "{text}");
+    assert!(
+        text.contains("hf:owner/name: no server answers there: cannot reach http://127.0.0.1:")
+            && text.contains("HTTPS_PROXY"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -67,8 +67,12 @@ pub(super) fn expect_classifier(opened: &Opened) -> Result<usize, Failure> {
     match opened.about.classes {
         Some(classes) if opened.about.kind == Kind::Classifier => Ok(classes),
         _ => {
-            let (path, kind) = (opened.origin.path.display(), opened.about.kind.name());
-            Err(format!("{path}: expected a classifier, got a {kind}; `mvd finetune --init` makes one of it").into())
+            let (path, kind) = (opened.origin.path.display(), opened.about.kind.an());
+            let way = match opened.about.kind {
+                Kind::Mae => "it is an image model, for `mvd distill --image-teacher`",
+                _ => "`mvd finetune --init` makes one of it",
+            };
+            Err(format!("{path}: expected a classifier of videos, got {kind}; {way}").into())
         }
     }
 }
@@ -251,9 +255,9 @@ impl Testing {
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let mut opened = args.model.open(&args.run, args.weights)?;
     let classes = expect_classifier(&opened)?;
-    args.names.apply(&mut opened)?;
+    let given = args.names.apply(&mut opened)?;
     let (data, mut set) = videos(args, &opened)?;
-    let owner = args.run.display().to_string();
+    let owner = given.unwrap_or_else(|| args.run.display().to_string());
     let names = opened.names.as_ref().map_or(&[][..], |known| &known.value);
     let note = set.match_classes(&data, &KnownClasses { classes, names, owner: &owner })?;
     let views = args.test.views(&opened)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::args::{DataArgs, Given, OptimArgs, RunArgs, set, threads};
-use super::model::named;
+use super::model::{named, names_for};
 use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
@@ -176,7 +176,7 @@ impl FinetuneArgs {
             }
             (config.keep_head, config.classes) = (true, own);
             config.names = match &self.names {
-                Some(path) => named(path, own)?,
+                Some(path) => names_for(path, own, opened.names.as_ref())?,
                 None => opened.names.map(|known| known.value).unwrap_or_default(),
             };
             return Ok(());

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use super::model::ModelArgs;
+use crate::gpu::{Caps, Recorder};
 use crate::model::encoder::Family;
 use crate::model::opened::Opened;
 use crate::train::checkpoint::Which;
@@ -92,30 +93,34 @@ fn positions(opened: &Opened) -> Result<(), Failure> {
 fn uses(opened: &Opened) {
     let (about, origin) = (&opened.about, &opened.origin);
     let encoder = missing(&opened.tensors, about);
-    let line = |what: &str, missing: &[String]| {
+    let line = |what: &str, missing: &[String], refused: Option<String>| {
         let more = missing.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let named = missing[..missing.len().min(NAMED)].join(", ");
-        let verdict = if missing.is_empty() { "complete".to_owned() } else { format!("missing {named}{more}") };
+        let verdict = match refused {
+            _ if !missing.is_empty() => format!("missing {named}{more}"),
+            Some(why) => format!("refused: {why}"),
+            None => "complete".to_owned(),
+        };
         println!("  {what:<36} {verdict}");
     };
     println!("uses");
     match about.kind {
-        Kind::Mae => line("mvd distill --image-teacher", &encoder),
+        Kind::Mae => line("mvd distill --image-teacher", &encoder, None),
         _ if opened.family.as_ref().is_some_and(|known| matches!(known.value, Family::VideoMae | Family::StMae)) => {
-            line("mvd distill --video-teacher", &encoder);
+            line("mvd distill --video-teacher", &encoder, None);
         }
         _ => {}
     }
     if about.kind != Kind::Mae {
-        line("mvd finetune --init", &encoder);
-        line("mvd probe, mvd features", &encoder);
+        line("mvd finetune --init", &encoder, None);
+        line("mvd probe, mvd features", &encoder, refusal(opened, false));
         if about.kind == Kind::Classifier {
             let norm = format!("{}.weight", opened.pooling.value.norm());
             let wanted = [norm, "head.bias".to_owned()];
             let mut absent = encoder.clone();
             absent.extend(wanted.into_iter().filter(|name| opened.tensors.get(name).is_none()));
-            line("mvd eval, mvd predict", &absent);
+            line("mvd eval, mvd predict", &absent, refusal(opened, true));
         }
     }
     let beside = |name: &&str| !origin.path.with_file_name(name).is_file();
@@ -125,7 +130,21 @@ fn uses(opened: &Opened) {
         Kind::Student | Kind::Encoder => "mvd distill --resume RUN",
         Kind::Classifier => "mvd finetune --resume RUN",
     };
-    line(command, &absent);
+    line(command, &absent, None);
+}
+
+/// Why a command that has it look at clips would refuse it, with or without its head.
+fn refusal(opened: &Opened, head: bool) -> Option<String> {
+    let tried = opened.classifier(1).and_then(|arch| {
+        let mut rec = Recorder::new(Caps::webgpu_default());
+        let specs = arch.record_forward(&mut rec)?.params.specs;
+        if head { opened.adopt(&specs, "", &[]).map(drop) } else { Ok(()) }
+    });
+    match tried {
+        Ok(()) => None,
+        Err(weights::Error::Unknown { what, .. }) => Some(what),
+        Err(other) => Some(other.to_string().replace("\n ", ";")),
+    }
 }
 
 /// Tensors of the encoder that the file lacks.

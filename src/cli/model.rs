@@ -1,5 +1,6 @@
 //! The model that a command takes: a run, a weight file, a folder of Hugging Face's, or `hf:owner/name`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -50,13 +51,16 @@ pub(super) struct NamesArgs {
 }
 
 impl NamesArgs {
-    /// Gives a classifier the names of the file, if there is one.
-    pub fn apply(&self, opened: &mut Opened) -> Result<(), Failure> {
-        let Some(path) = &self.names else { return Ok(()) };
-        let classes = opened.about.classes.unwrap_or(0);
-        let names = named(path, classes)?;
-        opened.names = Some(Known { value: names, from: format!("--names {}", path.display()) });
-        Ok(())
+    /// Gives a classifier the names of the file, if there is one; says whose they are where its own were others.
+    pub fn apply(&self, opened: &mut Opened) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.names else { return Ok(None) };
+        let names = names_for(path, opened.about.classes.unwrap_or(0), opened.names.as_ref())?;
+        if opened.names.as_ref().is_some_and(|own| own.value == names) {
+            return Ok(None);
+        }
+        let from = format!("--names {}", path.display());
+        opened.names = Some(Known { value: names, from: from.clone() });
+        Ok(Some(from))
     }
 }
 
@@ -68,6 +72,24 @@ pub(super) fn named(path: &Path, classes: usize) -> Result<Vec<String>, Failure>
         return Err(format!("--names {path}: expected {classes} lines, one for each class, got {got}").into());
     }
     Ok(names)
+}
+
+/// The names of a file for classes that may have names of their `own`: those stay, and the file names what has none or shares
+/// its name with another class.
+pub(super) fn names_for(path: &Path, classes: usize, own: Option<&Known<Vec<String>>>) -> Result<Vec<String>, Failure> {
+    let names = named(path, classes)?;
+    let Some(Known { value, from }) = own else { return Ok(names) };
+    let mut count = HashMap::new();
+    value.iter().for_each(|name| *count.entry(name).or_insert(0) += 1);
+    let differs = |(_, (given, own)): &(usize, (&String, &String))| given != own && !own.is_empty() && count[own] == 1;
+    match names.iter().zip(value).enumerate().find(differs) {
+        None => Ok(names),
+        Some((class, (given, own))) => {
+            let (path, line) = (path.display(), class + 1);
+            let way = "leave --names out, or mend the names where they stand";
+            Err(format!("--names {path}, line {line}: expected `{own}`, the name of class {class} ({from}), got `{given}`; {way}").into())
+        }
+    }
 }
 
 /// The views of a test of a model, by its run's sampling.

@@ -104,6 +104,14 @@ fn save(picture: &Picture, path: &Path) -> Result<(), Failure> {
 }
 
 fn show_reconstruction(args: &ReconstructionArgs) -> Result<(), Failure> {
+    if !args.run.join("config.toml").is_file() {
+        return Err(format!(
+            "{}: expected a run of `mvd pretrain`, whose config.toml says how patches are masked and predicted, got none; \
+             `mvd show similarity` and `mvd show attention` take weight files and folders of Hugging Face's",
+            args.run.display()
+        )
+        .into());
+    }
     let (config, checkpoint): (PretrainConfig, _) = train::look(&args.run, Which::Newest)?;
     let stride = args.stride.unwrap_or(config.data.stride);
     if args.images == 0 || stride == 0 {

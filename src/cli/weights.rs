@@ -71,13 +71,13 @@ fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
     if holds {
         return Ok(());
     }
-    let (file, name) = (opened.origin.path.display(), kind.name());
+    let (file, name) = (opened.origin.path.display(), kind.an());
     let why = match family {
         Some(Family::Mvd) => " of MVD, whose position table the programs of these names do not have,",
         _ => "",
     };
     let to = to.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    Err(format!("{file}: a {name}{why} has no form in --to {to}").into())
+    Err(format!("{file}: {name}{why} has no form in --to {to}").into())
 }
 
 pub(super) fn convert(args: &ConvertArgs) -> Result<(), Failure> {

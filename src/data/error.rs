@@ -106,6 +106,21 @@ pub enum Error {
         /// Whose classes have none.
         owner: String,
     },
+    /// A set with names of classes, and a model of which several classes have one name.
+    #[error(
+        "{}: its labels are names, and `{name}` is the name of several classes of {owner}: {}; give each its own with --names \
+         FILE, one a line in the order of the indices", path.display(), Listed(indices)
+    )]
+    Ambiguous {
+        /// The set.
+        path: PathBuf,
+        /// Whose classes have one name.
+        owner: String,
+        /// That name.
+        name: String,
+        /// The classes that have it.
+        indices: Vec<String>,
+    },
     /// Names of classes that are none of those that are known.
     #[error(
         "{}: its classes are not those of {owner}; {differences}; rename the set's classes, or leave the videos of the others \

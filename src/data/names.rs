@@ -73,6 +73,16 @@ impl Dataset {
 
     /// Relabels by name.
     fn by_name(&mut self, path: &Path, known: &Known<'_>) -> Result<Option<String>> {
+        let classes_of = |name: &String| -> Vec<String> {
+            let having = known.names.iter().enumerate().filter(|(_, other)| *other == name);
+            having.map(|(class, _)| class.to_string()).collect()
+        };
+        let twice = known.names.iter().find(|name| !name.is_empty() && classes_of(name).len() > 1);
+        if let Some(name) = twice {
+            let indices = classes_of(name);
+            let (path, owner) = (path.to_owned(), known.owner.to_owned());
+            return Err(Error::Ambiguous { path, owner, name: name.clone(), indices });
+        }
         let Matched { of, folded, foreign, ambiguous } = matched(&self.classes, self.numbered, known.names);
         if !foreign.is_empty() {
             let own = known.names.iter().filter(|name| !name.is_empty() && !self.classes.contains(name));
@@ -221,6 +231,10 @@ mod tests {
             let text = matching(set(&own, false, &[0, 1]), &known).unwrap_err();
             assert!(text.contains("capital letters") && text.contains("WAVE"), "{text}");
         }
+        // Nor at one name of two classes; numbers need no name.
+        let text = matching(set(&["a", "b"], false, &[0, 1]), &["a", "b", "a"]).unwrap_err();
+        assert!(text.contains("`a` is the name of several classes of the run: 0, 2; give each its own"), "{text}");
+        assert_eq!(matching(set(&[], false, &[2]), &["a", "b", "a"]).unwrap().0, [2]);
         let text = matching(set(&["a", "b"], false, &[0, 1]), &[]).unwrap_err();
         assert!(text.contains("val") && text.contains("a, b") && text.contains("--names"), "{text}");
         let text = matching(set(&[], false, &[3]), &all).unwrap_err();

@@ -2,10 +2,12 @@
 //! that train them.
 
 mod arch;
+mod beside;
 mod block;
 pub mod classifier;
 pub mod distill;
 pub mod encoder;
+mod hf_config;
 pub mod load;
 pub mod look;
 pub mod opened;

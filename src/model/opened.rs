@@ -2,13 +2,14 @@
 //! every command uses.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::beside::{Beside, run_config};
 use super::classifier::{ClassifierArch, Pooling};
 use super::encoder::Family;
-use super::{Grid, Vit};
+use super::{Grid, Vit, hf_config};
 use crate::op::layer_norm::EPS;
 use crate::weights::stored::{self, Stored};
 use crate::weights::{
@@ -20,8 +21,6 @@ use crate::weights::{
 const TRANSFORMERS_EPS: f32 = 1e-5;
 /// What `transformers` takes for `layer_norm_eps` where a config has none.
 const VIDEOMAE_EPS: f64 = 1e-12;
-/// Weight files of a run.
-const OF_RUN: [&str; 3] = ["weights.safetensors", "ema.safetensors", "best.safetensors"];
 /// Layers of a block that the models here have.
 const LAYERS: [&str; 9] = [
     "norm1.",
@@ -47,7 +46,7 @@ pub struct Known<T> {
 }
 
 impl<T> Known<T> {
-    fn new(value: T, from: impl Into<String>) -> Self {
+    pub(super) fn new(value: T, from: impl Into<String>) -> Self {
         Known { value, from: from.into() }
     }
 }
@@ -100,125 +99,11 @@ pub struct Opened {
     eps: f32,
 }
 
-/// The config of the run that a weight file lies in, and its file.
-fn run_config(file: &Path) -> Result<(toml::Table, PathBuf)> {
-    let of_run = file.file_name().and_then(|name| name.to_str()).is_some_and(|name| OF_RUN.contains(&name));
-    let parent = file.parent().unwrap_or(Path::new(""));
-    let checkpoint = parent.parent().filter(|folder| folder.ends_with("checkpoints")).and_then(Path::parent);
-    let path = checkpoint.unwrap_or(parent).join("config.toml");
-    if !of_run || !path.is_file() {
-        return Ok((toml::Table::new(), path));
-    }
-    let unusable = |what: String| Error::Unknown { path: path.clone(), what };
-    let text = std::fs::read_to_string(&path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let table = text.parse().map_err(|e: toml::de::Error| unusable(e.to_string()))?;
-    Ok((table, path))
-}
-
-/// The `config.json` beside a weight file; null if there is none.
-fn config_beside(file: &Path) -> Result<Value> {
-    let path = file.with_file_name("config.json");
-    let unusable = |what: String| Error::Unknown { path: path.clone(), what };
-    match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|e| unusable(e.to_string())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(e) => Err(unusable(format!("cannot be read: {e}"))),
-    }
-}
-
-fn of_run(run: &toml::Table, table: &str, key: &str) -> Option<usize> {
-    let value = run.get(table).and_then(|t| t.get(key)).and_then(toml::Value::as_integer);
-    value.and_then(|v| usize::try_from(v).ok())
-}
-
-/// What is read of files beside the weights.
-struct Beside<'a> {
-    run: &'a toml::Table,
-    config: &'a Value,
-    about: &'a Description,
-}
-
-impl Beside<'_> {
-    /// A number by flag, run, `config.json`, in this order.
-    fn number(&self, flag: (&str, Option<usize>), run: [(&str, &str); 2], json: &str) -> Option<Known<usize>> {
-        let by_flag = flag.1.map(|value| Known::new(value, flag.0));
-        let by_run = || {
-            let found = run.iter().find_map(|(table, key)| of_run(self.run, table, key));
-            found.map(|value| Known::new(value, "the run's config.toml"))
-        };
-        let by_json =
-            || self.config[json].as_u64().map(|value| Known::new(value as usize, format!("config.json, {json}")));
-        by_flag.or_else(by_run).or_else(by_json)
-    }
-
-    fn family(&self, table: Option<Stored>, origin: &Origin) -> Option<Known<Family>> {
-        if self.about.kind == Kind::Mae {
-            return Some(Known::new(Family::Mae, "its patches are of single frames"));
-        }
-        if self.about.learned.is_some() {
-            return Some(Known::new(Family::StMae, "its learned pos_embed_spatial and pos_embed_temporal"));
-        }
-        let run = match (self.run.get("model").and_then(toml::Value::as_str), self.run.contains_key("student")) {
-            (Some("mvd"), _) | (_, true) => Some(Family::Mvd),
-            (Some("videomae"), _) => Some(Family::VideoMae),
-            _ => None,
-        };
-        if let Some(family) = run {
-            return Some(Known::new(family, "the run's config.toml"));
-        }
-        if self.config["model_type"] == "videomae" {
-            return Some(Known::new(Family::VideoMae, "config.json, model_type"));
-        }
-        if origin.hugging_face {
-            return Some(Known::new(Family::VideoMae, "Hugging Face's names"));
-        }
-        match (self.about.kind, table) {
-            (Kind::VideoMae, _) => {
-                Some(Known::new(Family::VideoMae, "names with encoder., of VideoMAE's pre-training"))
-            }
-            (Kind::Student, _) => Some(Known::new(Family::Mvd, "an MVD student's decoders")),
-            (_, Some(Stored::Sincos3d { .. })) => Some(Known::new(Family::Mvd, "its stored pos_embed")),
-            (_, Some(Stored::Sinusoid { .. })) => Some(Known::new(Family::VideoMae, "its stored pos_embed")),
-            _ => None,
-        }
-    }
-
-    /// Those of the run, by index; where it has none those of `config.json`.
-    fn names(&self) -> Option<Known<Vec<String>>> {
-        let classes = self.about.classes?;
-        let of_run = self.run.get("names").and_then(toml::Value::as_array);
-        let name = |value: &toml::Value| value.as_str().map(str::to_owned);
-        let of_run = of_run.and_then(|names| names.iter().map(name).collect::<Option<Vec<_>>>());
-        if let Some(names) = of_run.filter(|names| names.len() == classes) {
-            return Some(Known::new(names, "the run's config.toml"));
-        }
-        let labels = self.config["id2label"].as_object()?;
-        let name = |i: usize| labels.get(&i.to_string())?.as_str().map(str::to_owned);
-        let names: Vec<String> = (0..classes).map(name).collect::<Option<_>>()?;
-        let placeholders = names.iter().enumerate().all(|(i, name)| *name == format!("LABEL_{i}"));
-        (!placeholders).then(|| Known::new(names, "config.json, id2label"))
-    }
-
-    fn pooling(&self, tensors: &Tensors<LazyTensor>) -> Known<Pooling> {
-        if self.about.learned.is_some() {
-            return Known::new(Pooling::of(Family::StMae), "as published");
-        }
-        match self.config["use_mean_pooling"].as_bool() {
-            Some(true) => Known::new(Pooling::Mean, "config.json, use_mean_pooling"),
-            Some(false) => Known::new(Pooling::First, "config.json, use_mean_pooling"),
-            None if self.about.kind == Kind::Classifier && tensors.get("fc_norm.weight").is_none() => {
-                Known::new(Pooling::First, "no fc_norm among the tensors")
-            }
-            None => Known::new(Pooling::Mean, "as published"),
-        }
-    }
-}
-
 impl Opened {
     /// Opens what a path means: a run, a weight file, a folder of Hugging Face's, `hf:owner/name`.
     ///
     /// # Errors
-    /// A file that cannot be read or is of no model known, a config of another model beside it, or a family given that
+    /// A file that cannot be read or is of no model known, a config beside it that contradicts its tensors, or a family given that
     /// is not the file's: no model gets another's position table.
     pub fn open(path: &Path, given: &Given) -> Result<Opened> {
         let (tensors, origin) = weights::open_model(path, given.copies)?;
@@ -229,13 +114,8 @@ impl Opened {
             some: tensors.iter().take(3).map(|(name, _)| name).collect::<Vec<_>>().join(", "),
         })?;
         let (run, _) = run_config(&origin.path)?;
-        let config = config_beside(&origin.path)?;
-        let dim = about.encoder.dim;
-        if let Some(other) = config["hidden_size"].as_u64().filter(|size| *size as usize != dim) {
-            return Err(unknown(format!(
-                "the config.json beside it is of another model: hidden_size {other}, the tensors have {dim}"
-            )));
-        }
+        let config = hf_config::read(&origin.path)?;
+        hf_config::check(&config, &origin.path, &about, &tensors)?;
         let beside = Beside { run: &run, config: &config, about: &about };
         let table = tensors.get(&format!("{}pos_embed", about.inner())).map(LazyTensor::host).transpose()?;
         let table = table.as_ref().and_then(stored::recognise);
@@ -297,6 +177,12 @@ impl Opened {
         Error::Unknown { path: self.origin.path.clone(), what: what.into() }
     }
 
+    /// What is wrong with a fact: by the flag that gave it, else by who says it, and the flag that says another.
+    fn blamed(&self, flag: &str, from: &str, told: &str) -> Error {
+        let way = if flag == from { String::new() } else { format!("; {flag} says another") };
+        self.unknown(format!("{from}: {told}{way}"))
+    }
+
     /// Tensors within blocks that no model here has, such as LayerScale's.
     pub fn strange(&self) -> Vec<&str> {
         let blocks = format!("{}blocks.", self.about.inner());
@@ -356,14 +242,14 @@ impl Opened {
             let more = strange.len() - 1;
             return Err(self.unknown(format!("blocks that mvd does not compute: {first} and {more} more such tensors")));
         }
-        let Some(heads) = self.heads().map(|known| known.value) else {
+        let Some(Known { value: heads, from }) = self.heads() else {
             return Err(self.unknown(format!(
                 "no published model has its width, {dim}, and neither a run's config.toml nor a config.json says its \
                  number of attention heads; say --heads"
             )));
         };
         if heads == 0 || !dim.is_multiple_of(heads) {
-            return Err(self.unknown(format!("--heads: expected one that divides {dim}, got {heads}")));
+            return Err(self.blamed("--heads", &from, &format!("expected one that divides {dim}, got {heads}")));
         }
         let hidden = self.tensors.get(&format!("{}blocks.0.mlp.fc1.bias", self.about.inner()));
         let mlp_ratio = hidden.map_or(4, |bias| bias.elements() / dim.max(1)).max(1);
@@ -377,9 +263,11 @@ impl Opened {
     pub fn grid(&self) -> Result<Grid> {
         let tubelet = if self.about.kind == Kind::Mae { 2 } else { self.about.tubelet };
         let (frames, size, patch) = (self.frames.value, self.size.value, self.about.patch);
-        for (flag, value, unit) in [("--frames", frames, tubelet), ("--input-size", size, patch)] {
-            if value == 0 || unit == 0 || !value.is_multiple_of(unit) {
-                return Err(self.unknown(format!("{flag}: expected a multiple of {unit}, got {value}")));
+        for (flag, Known { value, from }, unit) in
+            [("--frames", &self.frames, tubelet), ("--input-size", &self.size, patch)]
+        {
+            if *value == 0 || unit == 0 || !value.is_multiple_of(unit) {
+                return Err(self.blamed(flag, from, &format!("expected a multiple of {unit}, got {value}")));
             }
         }
         if self.stride.value == 0 {

@@ -247,6 +247,9 @@ impl RunDir {
     /// There is none, or it cannot be read.
     pub fn read(path: &Path) -> Result<(RunDir, String), Error> {
         let file = path.join(CONFIG);
+        if !file.exists() {
+            return Err(Error::NoRun { path: path.to_owned() });
+        }
         let config = std::fs::read_to_string(&file).map_err(io("read", &file))?;
         Ok((RunDir::at(path), config))
     }

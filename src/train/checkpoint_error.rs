@@ -50,6 +50,12 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A path that is no run directory.
+    #[error("{}: expected the directory of a run of mvd, got no config.toml in it", path.display())]
+    NoRun {
+        /// The path.
+        path: PathBuf,
+    },
     /// Nothing to resume from.
     #[error("{}: no whole checkpoint to resume from (looked for checkpoints/step-N)", path.display())]
     None {

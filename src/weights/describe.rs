@@ -69,6 +69,15 @@ impl Kind {
             Kind::Encoder => "video encoder",
         }
     }
+
+    /// Its name with the article: an MAE, a VideoMAE.
+    pub fn an(self) -> String {
+        let article = match self {
+            Kind::Student | Kind::Mae | Kind::StMae => "an",
+            Kind::VideoMae | Kind::Classifier | Kind::Encoder => "a",
+        };
+        format!("{article} {}", self.name())
+    }
 }
 
 /// Heads of the published model of this width, if there is one.

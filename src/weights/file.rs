@@ -1,9 +1,10 @@
 //! Weight files of every kind, told by their content.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::malformed;
+use super::error::{io_error, malformed};
 use super::lazy::Bytes;
 use super::shards::{IN_FOLDER, shards};
 use super::{LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
@@ -104,6 +105,11 @@ pub(super) fn local(path: &Path) -> Result<PathBuf> {
         return Ok(found.path);
     }
     if !path.is_dir() {
+        if let Some(name) = hub::meant(path).filter(|_| !path.exists()) {
+            let what =
+                format!("no such file or folder here; {name} is the repository of that name on the Hugging Face Hub");
+            return Err(io_error("open", path)(io::Error::new(io::ErrorKind::NotFound, what)));
+        }
         return Ok(path.to_path_buf());
     }
     let inside = IN_FOLDER.iter().chain(&[OWN]).map(|name| path.join(name)).find(|p| p.is_file());

@@ -39,6 +39,14 @@ fn after_scheme(path: &Path) -> Option<&str> {
     path.to_str()?.strip_prefix(SCHEME)
 }
 
+/// The name of a repository that a path of this machine, where nothing lies, may have been meant for.
+pub(super) fn meant(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let (owner, name) = text.split_once('/')?;
+    let file = [".json", ".toml"].iter().chain(&ENDINGS).any(|ending| name.ends_with(ending));
+    (plain(owner) && plain(name) && !file).then(|| format!("{SCHEME}{text}"))
+}
+
 impl Name {
     fn parse(text: &str) -> Result<Name> {
         let wrong = || Error::Repository {

@@ -188,8 +188,9 @@ impl Net {
                 answer.min(limits.bytes)
             )),
             other => Refusal::Unreachable(format!(
-                "cannot reach {endpoint}: {other}; HTTPS_PROXY names a proxy, HF_ENDPOINT another server, and what is in \
-                 the cache needs none"
+                "{}: cannot reach {endpoint} ({other}). What helps: a folder or file on this machine in place of the hf: name; \
+                 HF_ENDPOINT=https://... for a mirror of the Hub; HTTPS_PROXY=http://... where the network is behind a proxy",
+                why(other)
             )),
         }
     }
@@ -201,6 +202,16 @@ impl Net {
             Some(ureq::Error::Timeout(_)) => format!("nothing came for {bytes} s (HF_HUB_DOWNLOAD_TIMEOUT)"),
             _ => format!("the connection broke: {error}"),
         }
+    }
+}
+
+/// Why a server cannot be reached, in plain words.
+fn why(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => "no server answers there",
+        ureq::Error::Tls(_) | ureq::Error::Pem(_) | ureq::Error::Rustls(_) => "no secure connection",
+        ureq::Error::InvalidProxyUrl | ureq::Error::ConnectProxyFailed(_) => "the proxy cannot be used",
+        _ => "no network or no such host",
     }
 }
 
@@ -258,6 +269,16 @@ mod tests {
         for url in ["https://hub.example:8080/a/b", "https://hub.example:8080/", "https://hub.example:8080"] {
             assert_eq!(origin(url), "https://hub.example:8080");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_said_in_plain_words() {
+        let io = |e: io::Error| why(&ureq::Error::Io(e));
+        let unknown = io(io::Error::other("failed to lookup address information"));
+        assert_eq!([why(&ureq::Error::HostNotFound), unknown], ["no network or no such host"; 2]);
+        assert_eq!(io(io::ErrorKind::ConnectionRefused.into()), "no server answers there");
+        assert_eq!(why(&ureq::Error::Tls("no")), "no secure connection");
+        assert_eq!(why(&ureq::Error::InvalidProxyUrl), "the proxy cannot be used");
     }
 
     #[test]
