@@ -42,8 +42,8 @@ fn tables_are_read_by_their_header() {
     ];
     assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
     assert_eq!(set.classes, ["clap", "wave"]);
-    assert!(set.expect_labels(2).is_ok());
-    let error = set.expect_labels(1).unwrap_err().to_string();
+    assert!(set.expect_labels(Path::new("x"), 2).is_ok());
+    let error = set.expect_labels(Path::new("x"), 1).unwrap_err().to_string();
     assert!(error.contains("a,1.mp4: expected a label from 0 to 0, got 1"), "{error}");
     let set = open("path,class,start,frames\na.mp4,10,5,6\nb.mp4,2,,\nc.mp4,-1,,\n").unwrap();
     let expected = [
