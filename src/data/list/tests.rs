@@ -203,6 +203,12 @@ fn several_labels_are_refused_by_name() {
         let error = error_in(&dir, text);
         assert!(error.contains("list.txt, line") && error.contains("several labels"), "{text}: {error}");
     }
+    // What may be labels or a part is told by a table.
+    let error = error_in(&dir, "ten 1 2 3\n");
+    assert!(error.contains("or a part of it (start, frames, label)"), "{error}");
+    assert!(error.contains("path,start_frame,num_frames,label"), "{error}");
+    let table = b"path,start_frame,num_frames,label\nten,1,2,3\n";
+    assert_eq!(read_in(&dir, table), [entry("ten", Some(3), frames_from(1, 2))]);
     // Rising numbers that are all of a file from a start on are no labels.
     assert_eq!(
         read_in(&dir, b"ten 0 10 12\nten 4 6 7\n"),
