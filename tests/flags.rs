@@ -120,7 +120,7 @@ fn numbers_as_labels_need_a_number_of_classes() {
     assert!(text.contains("labels are 0 to 4, there are 3 classes: say --classes 5"), "{text}");
     let text = succeed(&mut dry(&["finetune", "--recipe", "mvd-small-finetune-k400"], &data));
     assert!(text.contains("classes: 400, of the recipe; the labels are 0 to 4"), "{text}");
-    let text = failure(dry(&["finetune"], &["--size", "32,1,2", "--heads", "2"]));
+    let text = failure(&mut dry(&["finetune"], &["--size", "32,1,2", "--heads", "2"]));
     assert!(text.contains("--heads") && text.contains("cannot be used with"), "{text}");
     assert!(failure(&mut dry(&["finetune"], &["--heads", "2"])).contains("--heads: expected --init"));
 }
