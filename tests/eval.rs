@@ -148,16 +148,6 @@ fn a_signal_ends_a_test_that_the_same_command_goes_on_with() {
     assert!(text.contains("top-1") && text.contains("of 600: "), "a line of what is out so far: {text}");
 
     // Another test says that it has no use for it, and leaves it there.
-    // A file that has changed since is scored anew, once.
-    let clip = std::fs::File::options().append(true).open(dir.join("set/clips/000007.mp4")).unwrap();
-    clip.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
-    for (lines_after, said_of_it) in [(42, true), (42, false)] {
-        let output = clip_by_clip().output().unwrap();
-        let text = said(&output);
-        assert_eq!(text.contains("scores anew 1 file that has changed since: "), said_of_it, "{text}");
-        assert!(text.contains(if said_of_it { "goes on after 39 of 40" } else { "goes on after 40 of 40" }), "{text}");
-        assert_eq!((result(&String::from_utf8_lossy(&output.stdout)), lines(&killed)), (expected.clone(), lines_after));
-    }
     let mut other = eval(&run, &["--data", text_of(&list), "--clips", "1", "--crops", "1"]);
     assert!(succeed(&mut other).contains("of another test, not used (clips 5 there, 1 here"), "{other:?}");
     let text = succeed(&mut test());
