@@ -100,6 +100,16 @@ fn a_killed_test_goes_on_to_the_same_result() {
 
     // Nothing is left to do, and nothing of it counts for other views.
     assert_eq!(result(&succeed(&mut clip_by_clip())), expected);
+    // A file that has changed since is scored anew, once.
+    let clip = std::fs::File::options().append(true).open(dir.join("set/clips/000007.mp4")).unwrap();
+    clip.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+    for (lines_after, said_of_it) in [(42, true), (42, false)] {
+        let output = clip_by_clip().output().unwrap();
+        let text = said(&output);
+        assert_eq!(text.contains("scores anew 1 file that has changed since: "), said_of_it, "{text}");
+        assert!(text.contains(if said_of_it { "goes on after 39 of 40" } else { "goes on after 40 of 40" }), "{text}");
+        assert_eq!((result(&String::from_utf8_lossy(&output.stdout)), lines(&killed)), (expected.clone(), lines_after));
+    }
     let mut other = eval(&run, &["--data", text_of(&list), "--clips", "1", "--crops", "1", "--out"]);
     let text = failure(other.arg(&killed));
     assert!(text.contains("another test (clips 5 there, 1 here; crops 3 there, 1 here)"), "{text}");
@@ -251,6 +261,17 @@ fn classes_are_matched_by_name() {
     };
     assert!(failure(&mut probe(&other)).contains(differ));
     assert!(succeed(&mut probe(&val)).contains("classes matched by name with those of "));
+    // A set of numbers alone gets its names by --names, as the message says.
+    let unnamed = |more: &[&str]| {
+        let mut command = mvd();
+        command.args(["probe", "--train", text_of(&dir.join("numbers.txt")), "--test", text_of(&val)]);
+        command.args(["--weights", text_of(&run)]).args(more);
+        command
+    };
+    assert!(failure(&mut unnamed(&[])).contains("with --names FILE"));
+    let all = list("all.txt", "clap\nrun\nwave\n".to_owned());
+    assert!(succeed(&mut unnamed(&["--names", text_of(&all)])).contains("linear"));
+    assert!(failure(probe(&val).arg("--names").arg(&all)).contains("both sets have names already"));
     let text = failure(&mut tune(&train, &dir.join("bad"), &["--classes", "4"]));
     assert!(text.contains("expected 4 classes, ") && text.contains("has 3: clap, run, wave"), "{text}");
     let names = list("names.txt", "wave\nclap\n".to_owned());

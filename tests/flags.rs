@@ -105,3 +105,79 @@ fn a_step_counts_videos_and_says_their_clips() {
     let text = failure(mvd().arg("adapters").env("VK_ICD_FILENAMES", "/dev/null").env("VK_DRIVER_FILES", "/dev/null"));
     assert!(text.contains("no adapter"), "{text}");
 }
+
+#[test]
+fn numbers_as_labels_need_a_number_of_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("ids.txt");
+    std::fs::write(&list, "a.mp4 0\nb.mp4 4\n").unwrap();
+    let data = ["--size", "32,1,2", "--data", list.to_str().unwrap()];
+    let text = failure(dry(&["finetune"], &data).args(["--frames", "4"]));
+    assert!(text.contains("ids.txt: its labels are 0 to 4: say --classes 5 (or more)"), "{text}");
+    let counted = config(&succeed(dry(&["finetune"], &data).args(["--classes", "5"])));
+    assert_eq!(counted["classes"].as_integer(), Some(5));
+    let text = failure(dry(&["finetune"], &data).args(["--classes", "3"]));
+    assert!(text.contains("labels are 0 to 4, there are 3 classes: say --classes 5"), "{text}");
+    let text = succeed(&mut dry(&["finetune", "--recipe", "mvd-small-finetune-k400"], &data));
+    assert!(text.contains("classes: 400, of the recipe; the labels are 0 to 4"), "{text}");
+    let text = failure(&mut dry(&["finetune"], &["--size", "32,1,2", "--heads", "2"]));
+    assert!(text.contains("--heads") && text.contains("cannot be used with"), "{text}");
+    assert!(failure(&mut dry(&["finetune"], &["--heads", "2"])).contains("--heads: expected --init"));
+}
+
+#[test]
+fn teachers_are_what_their_files_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let init = |kind: &str, name: &str, patch: &str| {
+        succeed(mvd().args(["init", kind, &path(name), "--size", "32,1,2", "--patch", patch]));
+    };
+    init("image", "image", "8");
+    init("video", "video", "8");
+    init("image", "image16", "16");
+    let (image, video) = (path("image"), path("video"));
+    let plan = |image: &str, video: &str, more: &[&str]| {
+        let mut plan = dry(&["distill", "--input-size", "32", "--frames", "4", "--student", "32,1,2"], more);
+        plan.args(["--image-teacher", image, "--video-teacher", video]);
+        plan
+    };
+    let text = failure(&mut plan(&image, &video, &[]));
+    assert!(text.contains("give all three: --image-teacher-size 32,1,HEADS"), "{text}");
+    std::fs::write(dir.path().join("config.json"), r#"{"hidden_size": 32, "num_attention_heads": 2}"#).unwrap();
+    let text = succeed(&mut plan(&image, &video, &[]));
+    for line in ["image teacher: 32,1,2, as ", "video teacher: 32,1,2, as ", "patch: 8, as the teachers' files are"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let planned = config(&text[text.find("loss = ").unwrap()..]);
+    assert_eq!(planned["image_teacher"]["vit"]["dim"].as_integer(), Some(32));
+    assert_eq!(
+        (planned["data"]["patch"].as_integer(), planned["video_teacher"]["patch"].as_integer()),
+        (Some(8), Some(8))
+    );
+    // What flags or a recipe say otherwise is refused, in one line with both.
+    let text = failure(&mut plan(&image, &video, &["--video-teacher-size", "64,1,2"]));
+    assert!(text.contains("--video-teacher-size says 64,1,2, the file has 32,1,2; give 32,1,2"), "{text}");
+    let text = failure(&mut plan(&image, &video, &["--recipe", "mvd-tiny", "--patch", "8"]));
+    assert!(text.contains("the recipe or config says ") && text.contains("the file has 32,1,2"), "{text}");
+    let text = failure(&mut plan(&image, &video, &["--patch", "16"]));
+    assert!(text.contains("give --patch 8"), "{text}");
+    let text = failure(&mut plan(&path("image16"), &video, &[]));
+    assert!(text.contains("--patch: expected the student's") && text.contains("image 16, video 8"), "{text}");
+    let text = succeed(&mut plan(&path("image16"), &video, &["--patch", "8"]));
+    assert!(text.contains("image teacher: patch 16, as ") && text.contains("frames of 64 pixels"), "{text}");
+    // A dry run opens what is here, and downloads nothing.
+    std::fs::write(dir.path().join("pointer"), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        .unwrap();
+    std::fs::write(dir.path().join("cut"), &std::fs::read(&video).unwrap()[..5000]).unwrap();
+    for (file, expected) in
+        [(path("pointer"), "LFS"), (path("cut"), "cut"), (path("none"), "none"), (image.clone(), "--video-teacher")]
+    {
+        let text = failure(&mut plan(&image, &file, &[]));
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = succeed(plan(&image, "hf:no/such", &["--video-teacher-size", "32,1,2"]).env("HF_HOME", dir.path()));
+    assert!(
+        text.contains("hf:no/such is not in the cache, and a dry run downloads nothing; planned as 32,1,2"),
+        "{text}"
+    );
+}

@@ -276,7 +276,8 @@ fn a_recipe_says_what_it_downloads_and_what_it_asks_for() {
     let given = dir.join("mae.safetensors");
     published(dir);
     let given = given.to_str().unwrap();
-    let text = refused(&["--recipe", "mvd-small-from-base-k400", "--image-teacher", given]);
+    let text =
+        refused(&["--recipe", "mvd-small-from-base-k400", "--image-teacher", given, "--image-teacher-size", "32,2,2"]);
     assert!(text.contains("hf:MCG-NJU/videomae-base: ") && text.contains("(404)"), "{text}");
     server.seen();
     for (args, parts) in [

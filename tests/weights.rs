@@ -178,6 +178,15 @@ fn what_is_not_known_is_asked_for_by_name() {
     assert!(text.contains("no published model has its width, 32") && text.contains("say --heads"), "{text}");
     let text = succeed(mvd().arg("inspect").arg(&file));
     assert!(text.contains("model      not known") && text.contains("heads      not known"), "{text}");
+    assert!(text.contains("commands ask for --heads, distill for the size: 32,2,HEADS"), "{text}");
+    // Fine-tuning asks for the same flag, and takes it.
+    let tune = |more: &[&str]| {
+        let mut tune = mvd();
+        tune.args(["finetune", "--dry-run", "--model", "mvd", "--init"]).arg(&file).args(clip).args(more);
+        tune
+    };
+    assert!(failure(&mut tune(&[])).contains("say --heads"));
+    assert!(succeed(&mut tune(&["--heads", "2"])).contains("encoder: 32,2,2, as "));
     // The tables and the heads matter.
     let of = |model: &str, heads: &str| succeed(predict(&file, &clip).args(["--model", model, "--heads", heads]));
     let all = [of("mvd", "2"), of("videomae", "2"), of("videomae", "4")];
@@ -199,7 +208,7 @@ fn what_is_not_known_is_asked_for_by_name() {
     }
     let mut convert = mvd();
     convert.arg("convert").arg(&file).arg(dir.path().join("hf")).args(["--to", "hf", "--heads", "2"]);
-    assert!(failure(&mut convert).contains("of MVD, whose position table"));
+    assert!(failure(&mut convert).contains("MVD's has another position table; --to mvd writes a .pth"));
 }
 
 #[test]

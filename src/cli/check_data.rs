@@ -108,7 +108,8 @@ pub(super) fn run(args: &CheckDataArgs) -> Result<(), Failure> {
         let named = set.classes.iter().enumerate().filter(|(_, name)| !name.is_empty());
         let shown = named.map(|(label, name)| if set.numbered { format!("{label} {name}") } else { name.clone() });
         let shown: Vec<String> = shown.collect();
-        println!("{} classes: {}", shown.len(), shown.join(", "));
+        let classes = if shown.len() == 1 { "class" } else { "classes" };
+        println!("{} {classes}: {}", shown.len(), shown.join(", "));
     }
     let unlabelled = set.items.iter().filter(|item| item.label.is_none()).count();
     if unlabelled > 0 {

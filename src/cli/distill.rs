@@ -7,14 +7,13 @@ use clap::Args;
 use super::args::{DataArgs, Given, MaskArgs, OptimArgs, RunArgs, set, switch, threads};
 use super::report::say;
 use super::stop::Stop;
+use super::teachers::{self, Stated};
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, ranks, report, train};
-use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, VideoModel, Which, size};
+use crate::config::{DataConfig, DistillConfig, OptimConfig, PretrainConfig, TeacherConfig, Which, size};
 use crate::data::synth::{self, Background, Level, SynthConfig};
 use crate::gpu::Recorder;
 use crate::model::Vit;
-use crate::model::encoder::Family;
-use crate::model::opened::{Given as Facts, Opened};
 use crate::op::loss::LossKind;
 use crate::ranks::{Launch, Ranks};
 use crate::recipes::{self, public};
@@ -38,10 +37,10 @@ pub(super) struct DistillArgs {
     /// Weights of the image teacher (MAE): a run, a weight file, a folder of Hugging Face's or hf:owner/name [default: the public ones that --recipe names].
     #[arg(long, value_name = "FILE")]
     image_teacher: Option<PathBuf>,
-    /// Its size, as --student.
+    /// Its size, as --student [default: what the file is, else the recipe's].
     #[arg(long, value_parser = size)]
     image_teacher_size: Option<Vit>,
-    /// Its patch [default: the student's].
+    /// Its patch [default: what the file is].
     #[arg(long)]
     image_teacher_patch: Option<usize>,
     /// Its frames' height and width [default: the student's].
@@ -53,7 +52,7 @@ pub(super) struct DistillArgs {
     /// Weights of the video teacher, VideoMAE or ST-MAE, whichever the file is; as --image-teacher.
     #[arg(long, value_name = "FILE")]
     video_teacher: Option<PathBuf>,
-    /// Its size, as --student.
+    /// Its size, as --student [default: what the file is, else the recipe's].
     #[arg(long, value_parser = size)]
     video_teacher_size: Option<Vit>,
     /// Weight of its loss; 0 leaves it out.
@@ -136,15 +135,35 @@ impl DistillArgs {
         self.optim.fit(&mut config.optim, &self.gpu, |optim, rec| record(&base, optim, rec))
     }
 
-    /// Takes from the file of `--video-teacher` whose model it is.
-    fn adapt(&self, config: &mut DistillConfig) -> Result<(), Failure> {
-        let Some(teacher) = config.video_teacher.as_ref().filter(|_| self.video_teacher.is_some()) else {
-            return Ok(());
-        };
-        let (file, copies) = teacher.which.of(&teacher.weights)?;
-        let opened = Opened::open(&file, &Facts { copies, ..Facts::default() })?;
-        let st_mae = opened.family.as_ref().is_some_and(|known| known.value == Family::StMae);
-        config.video_model = if st_mae { VideoModel::StMae } else { VideoModel::Videomae };
+    /// What the files of the teachers are held against.
+    fn stated(&self) -> Stated {
+        Stated {
+            by_config: self.run.recipe.is_some() || self.run.config.is_some(),
+            sizes: [self.image_teacher_size.is_some(), self.video_teacher_size.is_some()],
+            patch: self.data.gives_patch(),
+            image_patch: self.image_teacher_patch.is_some(),
+            image_size: self.image_teacher_input_size.is_some(),
+            video: self.video_teacher.is_some(),
+            dry_run: self.run.dry_run,
+        }
+    }
+
+    /// What a run cannot do without, and a dry run can.
+    fn expect_given(&self, config: &DistillConfig) -> Result<(), Failure> {
+        if config.data.path.as_os_str().is_empty() {
+            return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
+        }
+        let missing = |t: &Option<TeacherConfig>| t.as_ref().is_some_and(|t| t.weights.as_os_str().is_empty());
+        for (name, teacher) in [("image", &config.image_teacher), ("video", &config.video_teacher)] {
+            if missing(teacher) {
+                let public = self.why_not_public(name);
+                return Err(format!(
+                    "--{name}-teacher: expected its weights (`mvd pretrain {name}` trains them), or --{name}-weight 0 to leave \
+                     it out; got neither{public}"
+                )
+                .into());
+            }
+        }
         Ok(())
     }
 
@@ -223,10 +242,10 @@ impl Flags<DistillConfig> for DistillArgs {
         let own = shapes(&config);
         self.teachers(&mut config, before)?;
         without_unfit(&mut config, own);
-        // A dry run can do without weights.
-        if self.video_teacher.as_ref().is_some_and(|file| file.exists()) {
-            self.adapt(&mut config)?;
+        if !self.run.dry_run && !self.is_built_in() {
+            self.expect_given(&config)?;
         }
+        teachers::adapt(&mut config, &self.stated())?;
         self.fitted(&mut config)?;
         Ok(config)
     }
@@ -238,21 +257,6 @@ impl Flags<DistillConfig> for DistillArgs {
             RunDir::vacant(&self.out)?;
             built_in(self, &mut config, stop)?;
         }
-        if config.data.path.as_os_str().is_empty() {
-            return Err("--data: expected a list, a folder or a video beside the teachers, got none".into());
-        }
-        let missing = |t: &Option<TeacherConfig>| t.as_ref().is_some_and(|t| t.weights.as_os_str().is_empty());
-        for (name, teacher) in [("image", &config.image_teacher), ("video", &config.video_teacher)] {
-            if missing(teacher) {
-                let public = self.why_not_public(name);
-                return Err(format!(
-                    "--{name}-teacher: expected its weights (`mvd pretrain {name}` trains them), or --{name}-weight 0 to leave \
-                     it out; got neither{public}"
-                )
-                .into());
-            }
-        }
-        self.adapt(&mut config)?;
         config.validate()?;
         Ok(config)
     }

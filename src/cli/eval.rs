@@ -1,5 +1,6 @@
 //! `mvd eval`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{AdapterArgs, Failure};
 use crate::config::{DataConfig, FinetuneConfig};
 use crate::data::{Dataset, KnownClasses};
 use crate::eval::partial::{self, Partial, Test};
-use crate::eval::{Error, Evaluator, Outcome, Score, Scored, Videos, Views};
+use crate::eval::{Error, Evaluator, Outcome, Score, Scored, Stamp, Videos, Views};
 use crate::gpu::{Gpu, Precision};
 use crate::model::opened::Opened;
 use crate::train::checkpoint::Which;
@@ -185,7 +186,9 @@ fn kept(args: &EvalArgs, path: &Path, test: &Test) -> Result<Option<Partial>, Fa
     match Partial::open(path, test, args.fresh) {
         Ok(partial) => Ok(Some(partial)),
         Err(error @ (partial::Error::Io { .. } | partial::Error::Busy { .. })) if args.out.is_none() => {
-            log::warn!("{error}; the test cannot be gone on with if it is ended, unless --out names another file");
+            log::warn!(
+                "{error}; results are not kept, so a test that is stopped begins anew; --out FILE keeps them at another place"
+            );
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -207,7 +210,10 @@ impl Testing {
         let mut outcomes = Vec::new();
         for (video, score) in done {
             match (set.items.label(video), score) {
-                (Some(label), Some(score)) => outcomes.push(Outcome::of(video, label, &score)),
+                (Some(label), Some(score)) => {
+                    let stamp = Stamp::of(&set.items.at(video).path);
+                    outcomes.push(Outcome::of(video, label, &score, stamp));
+                }
                 _ => self.unread.push(video),
             }
         }
@@ -218,7 +224,7 @@ impl Testing {
 
     /// Takes in what an earlier session has scored; the videos that are left.
     fn go_on(&mut self, set: &Dataset) -> Result<Vec<usize>, Failure> {
-        let mut left = vec![true; set.items.len()];
+        let (mut left, mut changed) = (vec![true; set.items.len()], BTreeSet::new());
         let Some(partial) = &mut self.partial else { return Ok((0..left.len()).collect()) };
         for outcome in std::mem::take(&mut partial.before) {
             let classes = self.score.confusion.len();
@@ -231,12 +237,22 @@ impl Testing {
                 )
                 .into());
             }
+            if Stamp::of(&set.items.at(outcome.video).path) != outcome.stamp {
+                changed.insert(outcome.video);
+                continue;
+            }
             left[outcome.video] = false;
             self.score.add(&outcome);
         }
         if self.score.count > 0 {
             let (path, done) = (partial.path().display(), self.score.count);
             self.bar.line(&format!("goes on after {done} of {} videos, scored before: {path}", left.len()));
+        }
+        changed.retain(|video| left[*video]);
+        if let Some(first) = changed.first() {
+            let (count, first) = (changed.len(), set.items.at(*first).path);
+            let files = if count == 1 { "1 file that has" } else { &format!("{count} files that have") };
+            self.bar.line(&format!("scores anew {files} changed since: {}", first.display()));
         }
         Ok((0..left.len()).filter(|video| left[*video]).collect())
     }

@@ -10,7 +10,7 @@ use super::report::say;
 use super::stop::Stop;
 use super::train::Flags;
 use super::{AdapterArgs, Failure, cost, ranks, train};
-use crate::config::{EncoderKind, FinetuneConfig, OptimConfig, Sampling, Which, size};
+use crate::config::{Counted, EncoderKind, FinetuneConfig, OptimConfig, Sampling, Which, size};
 use crate::data::{RandAugment, read_names};
 use crate::gpu::Recorder;
 use crate::model::Vit;
@@ -41,7 +41,7 @@ pub(super) struct FinetuneArgs {
     /// Labelled videos to validate on after each pass.
     #[arg(long)]
     val: Option<PathBuf>,
-    /// Classes [default: as many as the training set's labels have names, else the recipe's].
+    /// Classes [default: as many as the training set's labels have names, else those of --recipe or --config].
     #[arg(long)]
     classes: Option<usize>,
     /// Names of the classes, one a line in the order of their indices [default: the training set's].
@@ -53,6 +53,9 @@ pub(super) struct FinetuneArgs {
     /// Encoder: tiny, small, base, large, huge, or dim,depth,heads [default: what --init is].
     #[arg(long, value_parser = size)]
     size: Option<Vit>,
+    /// Attention heads of --init's encoder, where nothing tells [default: the run's, config.json's, the published model's of that width].
+    #[arg(long, conflicts_with = "size", value_name = "N")]
+    heads: Option<usize>,
     /// Which frames make a clip.
     #[arg(long, value_enum)]
     sampling: Option<Sampling>,
@@ -109,11 +112,17 @@ impl FinetuneArgs {
     /// Takes from the file of `--init` whose encoder it is, its size and its patch, where no flag says them.
     fn adapt(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
         if config.init.as_os_str().is_empty() {
-            return Ok(());
+            return match self.heads {
+                Some(_) => Err("--heads: expected --init, whose attention heads it says, got none; or --size".into()),
+                None => Ok(()),
+            };
         }
         let (file, copies) = config.init_which.of(&config.init)?;
         let family = self.model.map(EncoderKind::family);
-        let opened = Opened::open(&file, &Facts { family, copies, ..Facts::default() })?;
+        let mut opened = Opened::open(&file, &Facts { family, copies, ..Facts::default() })?;
+        if let Some(heads) = self.heads {
+            opened = opened.with_heads(heads)?;
+        }
         let file = config.init.display();
         // A recipe and a config name the model, as --model does.
         let stated = self.run.recipe.is_some() || self.run.config.is_some();
@@ -161,7 +170,14 @@ impl FinetuneArgs {
     /// Settles how many classes there are and what they are called: by --keep-head as the classifier, by --names, else as the
     /// training set.
     fn name_classes(&self, config: &mut FinetuneConfig) -> Result<(), Failure> {
-        let mut stated = self.classes.is_some() || self.run.config.is_some();
+        let run = &self.run;
+        let mut counted = match (self.classes, &run.config, &run.recipe) {
+            (Some(_), ..) => Counted::Flag,
+            (_, Some(_), _) => Counted::Config,
+            (.., Some(_)) => Counted::Recipe,
+            _ => Counted::Nowhere,
+        };
+        let stated = matches!(counted, Counted::Flag | Counted::Config);
         if self.keep_head {
             let (file, copies) = config.init_which.of(&config.init)?;
             let family = Some(config.model.family());
@@ -184,13 +200,13 @@ impl FinetuneArgs {
         if let Some(path) = &self.names {
             if !stated {
                 config.classes = read_names(path)?.len();
-                stated = true;
+                counted = Counted::Flag;
             }
             config.names = named(path, config.classes)?;
         }
         let path = &config.data.path;
         if !path.as_os_str().is_empty() && path.exists() {
-            config.take_names(stated)?.iter().for_each(|note| say(note));
+            config.take_names(counted)?.iter().for_each(|note| say(note));
         }
         Ok(())
     }
@@ -279,7 +295,7 @@ impl Flags<FinetuneConfig> for FinetuneArgs {
             }
             config.names = names;
         } else if self.data.data.is_none() && config.data.path.exists() {
-            config.take_names(true)?;
+            config.take_names(Counted::Flag)?;
         }
         self.fitted(config)?;
         Ok(config.validate()?)

@@ -31,6 +31,7 @@ mod shell;
 mod show;
 mod stop;
 mod synth;
+mod teachers;
 mod train;
 mod weights;
 

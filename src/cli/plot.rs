@@ -45,6 +45,7 @@ pub(super) fn run(args: &PlotArgs) -> Result<(), Failure> {
     let runs = runs.collect::<Result<Vec<_>, _>>()?;
     let picture = draw_panels(&panels(&runs), 2, 640, 420)?;
     picture.save(&args.out).map_err(|e| format!("cannot write {}: {e}", args.out.display()))?;
-    println!("curves of {} runs: {}", runs.len(), args.out.display());
+    let of = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
+    println!("curves of {of}: {}", args.out.display());
     Ok(())
 }

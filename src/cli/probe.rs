@@ -9,7 +9,7 @@ use super::args::threads;
 use super::model::{ModelArgs, views};
 use super::report::{self, say};
 use super::{AdapterArgs, Failure};
-use crate::data::{Dataset, Item, KnownClasses};
+use crate::data::{Dataset, Item, KnownClasses, read_names};
 use crate::eval::probe::{Features, linear, nearest_neighbours};
 use crate::eval::{Evaluator, Views};
 use crate::train::checkpoint::Which;
@@ -58,6 +58,9 @@ pub(super) struct ProbeArgs {
     /// Labelled videos to test on.
     #[arg(long)]
     test: PathBuf,
+    /// Names of the classes of the set whose labels are numbers alone, one a line in the order of their indices.
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
     /// Neighbours that vote.
     #[arg(long, default_value_t = 20)]
     neighbours: usize,
@@ -120,15 +123,37 @@ pub(super) fn features(args: &FeaturesArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Gives names to the classes of those sets that have none.
+fn give_names(path: &Path, sets: [(&PathBuf, &mut Dataset); 2]) -> Result<(), Failure> {
+    let names = read_names(path)?;
+    let mut given = false;
+    for (of, set) in sets {
+        if set.classes.is_empty() {
+            set.expect_labels(of, names.len())?;
+            set.classes.clone_from(&names);
+            given = true;
+        }
+    }
+    match given {
+        true => Ok(()),
+        false => {
+            Err(format!("--names {}: the classes of both sets have names already; leave it out", path.display()).into())
+        }
+    }
+}
+
 pub(super) fn probe(args: &ProbeArgs) -> Result<(), Failure> {
     let mut encoder = Encoder::open(&args.encoder)?;
     let open = |path: &Path| -> Result<Dataset, Failure> {
         Ok(Dataset::open(path, None)?.with_index(args.encoder.index.as_deref())?)
     };
-    let (train, mut test) = (open(&args.train)?, open(&args.test)?);
+    let (mut train, mut test) = (open(&args.train)?, open(&args.test)?);
+    if let Some(path) = &args.names {
+        give_names(path, [(&args.train, &mut train), (&args.test, &mut test)])?;
+    }
     // Numbers of classes are not known beforehand, names are.
     let classes = if train.classes.is_empty() { 1 << 20 } else { train.classes.len() };
-    train.expect_labels(classes)?;
+    train.expect_labels(&args.train, classes)?;
     let owner = args.train.display().to_string();
     let known = KnownClasses { classes, names: &train.classes, owner: &owner };
     test.match_classes(&args.test, &known)?.iter().for_each(|note| say(note));

@@ -72,6 +72,18 @@ fn fits(opened: &Opened, to: Target) -> Result<(), Failure> {
         return Ok(());
     }
     let (file, name) = (opened.origin.path.display(), kind.an());
+    if to == Target::Hf {
+        let why = match family {
+            Some(Family::Mvd) => "MVD's has another position table; --to mvd writes a .pth",
+            Some(Family::StMae) => "ST-MAE has no model there; --to st-mae writes a .pyth",
+            _ => "an encoder by itself has none; --to videomae writes a .pth",
+        };
+        return Err(format!(
+            "{file}: {name} has no form in --to hf: only MAE, VideoMAE's pre-training and VideoMAE's classifiers have a form in \
+             transformers; {why}"
+        )
+        .into());
+    }
     let why = match family {
         Some(Family::Mvd) => " of MVD, whose position table the programs of these names do not have,",
         _ => "",

@@ -3,7 +3,7 @@
 use super::{
     Change, Check, DataConfig, Deserialize, OptimConfig, PathBuf, Problems, SaveConfig, Serialize, Vit, Which,
 };
-use crate::data::{self, Dataset, KnownClasses, RandAugment};
+use crate::data::{self, Dataset, KnownClasses, Labels, RandAugment};
 use crate::model::encoder::Family;
 
 /// Which frames of a video make a clip.
@@ -37,6 +37,19 @@ impl EncoderKind {
             EncoderKind::StMae => Family::StMae,
         }
     }
+}
+
+/// What says how many classes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// A flag, or a run that has begun.
+    Flag,
+    /// The config of `--config`.
+    Config,
+    /// A recipe; names of the set count more.
+    Recipe,
+    /// Nothing but the set.
+    Nowhere,
 }
 
 /// A fine-tuning run.
@@ -119,31 +132,48 @@ impl FinetuneConfig {
         KnownClasses { classes: self.classes, names: &self.names, owner: "the run" }
     }
 
-    /// Takes the names of the classes from the training set, where it has names and the config has none. Unless the number of
-    /// classes is `stated`, it is that of a set whose labels are names.
+    /// Takes the names of the classes from the training set, where it has names and the config has none, and their number,
+    /// where nothing else says it. Gives a line where numbers alone do not tell that number.
     ///
     /// # Errors
-    /// A set that cannot be read, or has names of another number of classes.
-    pub fn take_names(&mut self, stated: bool) -> data::Result<Option<String>> {
+    /// A set that cannot be read, or has no labels, names of another number of classes, or numbers that nothing counts.
+    pub fn take_names(&mut self, counted: Counted) -> data::Result<Option<String>> {
         let DataConfig { path, root, .. } = &self.data;
         if !self.names.is_empty() {
             return Ok(None);
         }
         let root = (!root.as_os_str().is_empty()).then_some(root.as_path());
-        let (mut names, numbered) = Dataset::class_names(path, root)?;
+        let Labels { mut names, numbered, range } = Dataset::labels(path, root)?;
         let (count, classes) = (names.len(), self.classes);
         if count == 0 {
-            return Ok(None);
+            return range.map_or(Ok(None), |range| self.count(counted, range));
         }
-        if numbered && count <= classes {
+        if numbered && count <= classes && counted != Counted::Nowhere {
             names.resize(classes, String::new());
         }
         let note = (names.len() != classes).then(|| format!("classes: {count}, as {} has", path.display()));
-        if note.is_some() && (stated || numbered) {
+        let stated = matches!(counted, Counted::Flag | Counted::Config);
+        if note.is_some() && (stated || (numbered && counted == Counted::Recipe)) {
             return Err(data::Error::Classes { path: path.clone(), names, classes });
         }
         (self.classes, self.names) = (names.len(), names);
         Ok(note)
+    }
+
+    /// Holds numbers as labels against the number of classes.
+    fn count(&self, counted: Counted, (first, last): (u32, u32)) -> data::Result<Option<String>> {
+        let classes = self.classes;
+        let said = (counted != Counted::Nowhere).then_some(classes);
+        if said.is_none_or(|classes| last as usize >= classes) {
+            return Err(data::Error::Uncounted { path: self.data.path.clone(), first, last, classes: said });
+        }
+        let owner = match counted {
+            Counted::Recipe => "recipe",
+            Counted::Config => "config",
+            Counted::Flag | Counted::Nowhere => return Ok(None),
+        };
+        let is_other = last as usize + 1 != classes;
+        Ok(is_other.then(|| format!("classes: {classes}, of the {owner}; the labels are {first} to {last}")))
     }
 
     /// All that cannot work, each naming the flag, what was expected and what came.

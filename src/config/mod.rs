@@ -15,7 +15,7 @@ mod finetune;
 mod pretrain;
 
 pub use distill::{DistillConfig, TeacherConfig, VideoModel};
-pub use finetune::{EncoderKind, FinetuneConfig, Sampling};
+pub use finetune::{Counted, EncoderKind, FinetuneConfig, Sampling};
 pub use pretrain::{Crop, PretrainConfig, PretrainKind};
 
 /// Which weights of a run, or of a file with several.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
 use super::folder::{self, Passed};
@@ -52,6 +52,40 @@ fn is_list(path: &Path) -> Result<bool> {
     Ok(!is_video(path) && (list::is_wide_text(&start) || (text && !start.contains(&0))))
 }
 
+/// What labels of a set are.
+#[derive(Debug)]
+pub struct Labels {
+    /// Names of the classes; see the fields of a set.
+    pub names: Vec<String>,
+    /// Whether they stand beside numbers.
+    pub numbered: bool,
+    /// The smallest and the largest label; none where no video has one.
+    pub range: Option<(u32, u32)>,
+}
+
+/// Why a set has no labels, or one class alone, and what to do.
+fn why_unlabelled(path: &Path, source: Source, classes: &[String]) -> Result<String> {
+    if source == Source::List {
+        return list::why_unlabelled(path);
+    }
+    let why = match classes {
+        [] => "its videos do not lie in folders of classes".to_owned(),
+        all => format!("all of its videos lie in one folder, {}", all.join(", ")),
+    };
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    // Files that are lists and have labels.
+    let labelled = |file: &PathBuf| {
+        let is_list = file.is_file() && is_list(file).unwrap_or(false);
+        is_list && list::read(file, None).is_ok_and(|(items, _)| items.iter().any(|item| item.label.is_some()))
+    };
+    let mut lists: Vec<PathBuf> = entries.filter(labelled).collect();
+    lists.sort();
+    Ok(match lists.first() {
+        Some(list) => format!("{why}; name the list that lies there instead: {}", list.display()),
+        None => format!("{why}; expected a folder for each class, or a list of `path label` lines"),
+    })
+}
+
 impl Dataset {
     /// Opens a list (`.txt`, `.csv`, `.list`, or any text; relative paths start at `root`, else at the list's folder), a
     /// folder of videos or of folders of images (searched through), or one video. In a folder most of whose videos lie in
@@ -71,14 +105,19 @@ impl Dataset {
         Dataset::open_as(path, root, true)
     }
 
-    /// The names of a set's classes by label, and whether they stand beside numbers; see the fields of a set. Nothing is said of
-    /// what else a folder holds.
+    /// What a set's labels are. Nothing is said of what else a folder holds.
     ///
     /// # Errors
-    /// See `open`.
-    pub fn class_names(path: &Path, root: Option<&Path>) -> Result<(Vec<String>, bool)> {
-        let Dataset { classes, numbered, .. } = Dataset::read(path, root, false)?;
-        Ok((classes, numbered))
+    /// See `open`; no video has a label, or all are of one folder.
+    pub fn labels(path: &Path, root: Option<&Path>) -> Result<Labels> {
+        let Dataset { source, items, classes: names, numbered, .. } = Dataset::read(path, root, false)?;
+        let labels = || (0..items.len()).filter_map(|index| items.label(index));
+        let range = labels().min().zip(labels().max());
+        let one = source == Source::Folder && names.len() == 1;
+        if !items.is_empty() && (range.is_none() || one) {
+            return Err(Error::Unlabelled { path: path.to_owned(), why: why_unlabelled(path, source, &names)? });
+        }
+        Ok(Labels { names, numbered, range })
     }
 
     fn open_as(path: &Path, root: Option<&Path>, images: bool) -> Result<Dataset> {
@@ -123,11 +162,14 @@ impl Dataset {
         Ok(Dataset { index: path.map(Index::read).transpose()?.unwrap_or_default(), ..self })
     }
 
-    /// Checks that every video has a label under `classes`.
+    /// Checks that every video has a label under `classes`. `path` is the set's, for messages.
     ///
     /// # Errors
-    /// The first video that has none, or too large a one.
-    pub fn expect_labels(&self, classes: usize) -> Result<()> {
+    /// No video has one; the first video that has none, or too large a one.
+    pub fn expect_labels(&self, path: &Path, classes: usize) -> Result<()> {
+        if self.source != Source::Single && (0..self.items.len()).all(|index| self.items.label(index).is_none()) {
+            return Err(Error::Unlabelled { path: path.to_owned(), why: why_unlabelled(path, self.source, &[])? });
+        }
         let fits = |index: &usize| self.items.label(*index).is_some_and(|label| (label as usize) < classes);
         match (0..self.items.len()).find(|index| !fits(index)) {
             Some(index) => {
@@ -149,9 +191,32 @@ mod tests {
         let list = dir.path().join("list.txt");
         std::fs::write(&list, "a.mp4 0\nb.mp4 2\n").unwrap();
         let set = Dataset::open(&list, None).unwrap();
-        set.expect_labels(3).unwrap();
-        let error = set.expect_labels(2).unwrap_err();
+        set.expect_labels(&list, 3).unwrap();
+        let error = set.expect_labels(&list, 2).unwrap_err();
         assert!(matches!(&error, Error::Label { label: Some(2), classes: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn sets_without_labels_say_where_there_are_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::create_dir(root.join("clips")).unwrap();
+        std::fs::copy("assets/clips/baseline.mp4", root.join("clips/a.mp4")).unwrap();
+        let error = |path: &Path| Dataset::labels(path, None).unwrap_err().to_string();
+        assert!(error(root).contains("one folder, clips; expected a folder for each class"), "{}", error(root));
+        std::fs::write(root.join("all.txt"), "clips/a.mp4\n").unwrap();
+        std::fs::write(root.join("list.txt"), "clips/a.mp4 0\nclips/a.mp4 4\n").unwrap();
+        let list = root.join("list.txt");
+        let text = error(root);
+        assert!(text.contains("one folder, clips") && text.ends_with(&list.display().to_string()), "{text}");
+        assert_eq!(Dataset::labels(&list, None).unwrap().range, Some((0, 4)));
+        let table = root.join("labels.csv");
+        std::fs::write(&table, "path,Shape,speed\nclips/a.mp4,disc,2\n").unwrap();
+        let text = error(&table);
+        assert!(text.contains("none of its columns (path, Shape, speed) is one of labels"), "{text}");
+        assert!(text.contains("label_id") && text.contains("class_name"), "{text}");
+        let set = Dataset::open(&table, None).unwrap();
+        assert_eq!(set.expect_labels(&table, 2).unwrap_err().to_string(), text);
     }
 
     #[test]

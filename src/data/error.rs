@@ -83,6 +83,29 @@ pub enum Error {
         /// Classes there are.
         classes: usize,
     },
+    /// A set without labels, or with those of one class.
+    #[error("{}: expected labelled videos of several classes: {why}", path.display())]
+    Unlabelled {
+        /// The set.
+        path: PathBuf,
+        /// Why it has none, and where there may be some.
+        why: String,
+    },
+    /// Numbers of which nothing says how many classes they are of, or too large ones.
+    #[error(
+        "{}: its labels are {first} to {last}{}: say --classes {} (or more)", path.display(),
+        classes.map_or(String::new(), |classes| format!(", there are {classes} classes")), last + 1
+    )]
+    Uncounted {
+        /// The set.
+        path: PathBuf,
+        /// The smallest label.
+        first: u32,
+        /// The largest.
+        last: u32,
+        /// Classes that are said.
+        classes: Option<usize>,
+    },
     /// Another number of classes than there are names of them.
     #[error("expected {classes} classes, {} has {}: {}", path.display(), names.len(), Listed(names))]
     Classes {

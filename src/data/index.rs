@@ -40,7 +40,7 @@ pub struct Index {
 }
 
 /// Size and age of a file. Those of a folder say nothing of the files in it.
-fn stamp(path: &Path) -> Option<(u64, u64, u32)> {
+pub(crate) fn stamp(path: &Path) -> Option<(u64, u64, u32)> {
     let about = path.metadata().ok().filter(|about| about.is_file())?;
     let modified = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some((about.len(), modified.as_secs(), modified.subsec_nanos()))

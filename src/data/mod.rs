@@ -23,10 +23,11 @@ pub mod video;
 
 pub use augment::{NotRandAugment, RandAugment};
 pub use crop::{LEAST_SCALE, multi_scale, random_resized};
-pub use dataset::{Dataset, Source};
+pub use dataset::{Dataset, Labels, Source};
 pub use error::{Error, Result};
 pub use folder::Passed;
 pub use index::Index;
+pub(crate) use index::stamp;
 pub use items::{Item, Items, Part};
 pub(crate) use list::field as csv_field;
 pub use loader::{Batch, Loader, LoaderConfig, Position, Shard};

@@ -64,7 +64,7 @@ impl Dataset {
             }
             (false, false) => self.by_name(path, known)?,
         };
-        self.expect_labels(known.classes)?;
+        self.expect_labels(path, known.classes)?;
         if !known.names.is_empty() {
             self.classes = known.names.to_vec();
         }
@@ -103,7 +103,7 @@ impl Dataset {
         self.items.relabel(|label| of[label as usize]);
         let mut note = format!("{}: classes matched by name with those of {}", path.display(), known.owner);
         note += &format!(", {found} of {}", known.classes);
-        if !same_order {
+        if !of.iter().flatten().is_sorted() {
             note += ", which have another order";
         }
         if !folded.is_empty() {
@@ -208,6 +208,7 @@ mod tests {
         let (labels, note) = matching(set(&["a", "c"], false, &[0, 1, 1]), &all).unwrap();
         assert_eq!(labels, [0, 2, 2]);
         assert!(note.contains("val: classes matched by name with those of the run, 2 of 3"), "{note}");
+        assert!(!note.contains("order"), "{note}");
         let (labels, note) = matching(set(&["b", "A", "c"], false, &[0, 1, 2]), &all).unwrap();
         assert_eq!(labels, [1, 0, 2]);
         assert!(note.contains("another order; but for capital letters: A = a"), "{note}");

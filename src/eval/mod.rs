@@ -21,7 +21,7 @@ use crate::{data, gpu};
 
 use score::{Sum, softmax};
 
-pub use score::{Outcome, Score, Scored, VideoScore, ranking};
+pub use score::{Outcome, Score, Scored, Stamp, VideoScore, ranking};
 
 /// Why an evaluation ended.
 #[derive(Debug, thiserror::Error)]

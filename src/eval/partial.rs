@@ -76,7 +76,18 @@ impl Test {
         let value = |of: &Test, name: &str| of.0.get(name).map_or_else(|| "nothing".to_owned(), Clone::clone);
         let names = self.0.keys().chain(other.0.keys().filter(|name| !self.0.contains_key(*name)));
         let differs = names.filter(|name| self.0.get(*name) != other.0.get(*name));
-        let said = differs.map(|name| format!("{name} {} there, {} here", value(other, name), value(self, name)));
+        let count = |of: &Test| of.0.get("videos").and_then(|count| count.parse::<usize>().ok());
+        let said = differs.filter_map(|name| match (name.as_str(), count(other), count(self)) {
+            ("model", ..) => Some("of other weights".to_owned()),
+            // Their number says it.
+            ("set", Some(there), Some(here)) if there != here => None,
+            ("set", ..) => Some("as many videos, with another name, label or part of at least one".to_owned()),
+            ("videos", Some(there), Some(here)) => {
+                let (by, how) = (there.abs_diff(here), if there > here { "more" } else { "fewer" });
+                Some(format!("{by} {} {how} there", if by == 1 { "video" } else { "videos" }))
+            }
+            _ => Some(format!("{name} {} there, {} here", value(other, name), value(self, name))),
+        });
         said.collect::<Vec<_>>().join("; ")
     }
 
@@ -187,6 +198,7 @@ pub fn others(path: &Path, test: &Test) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::score::Stamp;
     use super::*;
 
     fn test(clips: &str) -> Test {
@@ -194,7 +206,13 @@ mod tests {
     }
 
     fn outcome(video: usize) -> Outcome {
-        Outcome { video, label: 1, rank: Some(0), top: vec![(1, 0.25 * video as f64)] }
+        Outcome {
+            video,
+            label: 1,
+            rank: Some(0),
+            top: vec![(1, 0.25 * video as f64)],
+            stamp: Stamp { bytes: Some(7), modified: None },
+        }
     }
 
     #[test]
@@ -236,6 +254,20 @@ mod tests {
             let text = Partial::open(&path, &test("1"), fresh).err().unwrap().to_string();
             assert!(text.contains("got another file"), "{text}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes\n", "a file of others is left alone");
+        }
+        // What digests stand for is said in words.
+        let set = |model: &str, set: &str, videos: &str| {
+            let facts = [("model", model), ("set", set), ("videos", videos)];
+            Test(facts.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect())
+        };
+        let here = set("sha256:1", "sha256:2", "3");
+        for (there, expected) in [
+            (set("sha256:1", "sha256:4", "4"), "1 video more there"),
+            (set("sha256:1", "sha256:4", "1"), "2 videos fewer there"),
+            (set("sha256:1", "sha256:4", "3"), "as many videos, with another name, label or part of at least one"),
+            (set("sha256:5", "sha256:2", "3"), "of other weights"),
+        ] {
+            assert_eq!(here.differences(&there), expected);
         }
         // Beside results named by their key.
         let named = |clips| dir.path().join(format!("eval-{}.jsonl", test(clips).key()));

@@ -1,8 +1,10 @@
 //! What videos and sets score.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::data::Items;
+use crate::data::{Items, stamp};
 
 /// What one video scored: softmax shares over classes and pooled features, averaged over its views.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +20,6 @@ pub type Scored = (usize, Option<VideoScore>);
 
 /// What a test keeps of a labelled video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// Its place in the set.
     pub video: usize,
@@ -28,18 +29,41 @@ pub struct Outcome {
     pub rank: Option<usize>,
     /// The classes of the largest shares, five at most, and their shares.
     pub top: Vec<(usize, f64)>,
+    /// Size and time of modification of its file when it was scored; none of a folder of frames.
+    #[serde(flatten)]
+    pub stamp: Stamp,
+}
+
+/// What tells a file from another of the same name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<u64>,
+}
+
+impl Stamp {
+    /// That of a file.
+    pub fn of(path: &Path) -> Stamp {
+        let Some((bytes, seconds, nanoseconds)) = stamp(path) else { return Stamp::default() };
+        let modified = seconds.saturating_mul(1_000_000_000).saturating_add(u64::from(nanoseconds));
+        Stamp { bytes: Some(bytes), modified: Some(modified) }
+    }
 }
 
 impl Outcome {
     /// What is kept of the score of a video with a label.
-    pub fn of(video: usize, label: u32, score: &VideoScore) -> Outcome {
+    pub fn of(video: usize, label: u32, score: &VideoScore, stamp: Stamp) -> Outcome {
         if score.shares.iter().any(|share| !share.is_finite()) {
-            return Outcome { video, label, rank: None, top: Vec::new() };
+            return Outcome { video, label, rank: None, top: Vec::new(), stamp };
         }
         let ranking = ranking(&score.shares);
         let rank = ranking.iter().position(|class| *class == label as usize);
         let top = ranking.into_iter().take(5).map(|class| (class, score.shares[class])).collect();
-        Outcome { video, label, rank, top }
+        Outcome { video, label, rank, top, stamp }
     }
 }
 
@@ -87,7 +111,7 @@ impl Score {
         let mut all = Score::new(classes);
         for (video, score) in scores.iter().enumerate() {
             match (items.label(video), score) {
-                (Some(label), Some(score)) => all.add(&Outcome::of(video, label, score)),
+                (Some(label), Some(score)) => all.add(&Outcome::of(video, label, score, Stamp::default())),
                 (_, None) => all.unread += 1,
                 (None, Some(_)) => {}
             }

@@ -14,6 +14,7 @@ pub mod opened;
 pub mod params;
 pub mod pixels;
 mod positions;
+mod shown;
 pub mod step;
 pub mod student;
 pub mod teacher;

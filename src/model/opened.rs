@@ -1,7 +1,6 @@
 //! A model from any weight file: what it is, and from where each of its facts is known. What `mvd inspect` prints is what
 //! every command uses.
 
-use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,8 +12,8 @@ use super::{Grid, Vit, hf_config};
 use crate::op::layer_norm::EPS;
 use crate::weights::stored::{self, Stored};
 use crate::weights::{
-    self, Copies, Description, Error, Import, Kind, LazyTensor, Origin, Result, Spec, TensorSource, Tensors, describe,
-    published_heads,
+    self, Copies, Description, Error, Import, Kind, LazyTensor, Origin, Result, Spec, Stack, TensorSource, Tensors,
+    describe, published_heads,
 };
 
 /// PyTorch's default, which `transformers` leaves to the norm before a head.
@@ -231,12 +230,22 @@ impl Opened {
         }
     }
 
+    /// The same with heads that `--heads` gives.
+    ///
+    /// # Errors
+    /// The file's own config says others.
+    pub fn with_heads(self, heads: usize) -> Result<Opened> {
+        let Stack { dim, depth } = self.about.encoder;
+        self.expect_heads(&Vit { dim, depth, heads, mlp_ratio: 4 }, "--heads")?;
+        Ok(Opened { told_heads: Some(Known::new(heads, "--heads")), ..self })
+    }
+
     /// The encoder's shape.
     ///
     /// # Errors
     /// Heads that nothing tells or that do not divide the width; tensors of another kind of block.
     pub fn vit(&self) -> Result<Vit> {
-        let weights::Stack { dim, depth } = self.about.encoder;
+        let Stack { dim, depth } = self.about.encoder;
         let strange = self.strange();
         if let Some(first) = strange.first() {
             let more = strange.len() - 1;
@@ -351,38 +360,5 @@ impl Opened {
             ..Import::exact()
         };
         weights::adopt(own, specs, &rules, &self.origin.path)
-    }
-}
-
-impl fmt::Display for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let says = |known: &Known<usize>| format!("{} ({})", known.value, known.from);
-        match &self.family {
-            Some(known) => writeln!(f, "model      {} ({})", known.value.name(), known.from)?,
-            None => writeln!(f, "model      not known; commands ask for --model mvd or --model videomae")?,
-        }
-        let table = self.family.as_ref().map_or("as the model's", |known| known.value.table_name());
-        let tokens = |[times, places]: [usize; 2]| format!("for {times} x {places} tokens");
-        writeln!(f, "positions  {table}, {}", self.about.learned.map_or("computed for any grid".to_owned(), tokens))?;
-        match &self.heads() {
-            Some(known) => writeln!(f, "heads      {}", says(known))?,
-            None => writeln!(f, "heads      not known; commands ask for --heads")?,
-        }
-        if self.about.kind != Kind::Mae {
-            writeln!(f, "frames     {}, stride {}", says(&self.frames), says(&self.stride))?;
-        }
-        write!(f, "size       {}", says(&self.size))?;
-        if let Some(classes) = self.about.classes {
-            write!(f, "\npooling    {} ({})", self.pooling.value.name(), self.pooling.from)?;
-            match &self.names {
-                Some(Known { value, from }) => {
-                    let some = (0..classes.min(5)).map(|class| self.class_name(class)).collect::<Vec<_>>().join(", ");
-                    let more = if value.len() > 5 { ", ..." } else { "" };
-                    write!(f, "\nclasses    {classes}: {some}{more} ({from})")?;
-                }
-                None => write!(f, "\nclasses    {classes}, without names")?,
-            }
-        }
-        Ok(())
     }
 }

@@ -30,6 +30,7 @@ pub use adopt::{Import, adopt};
 pub use describe::{Description, Kind, Stack, describe, published_heads};
 pub use error::{Error, Mismatch, Result};
 pub use file::{Copies, Origin, from_bytes, load, open, open_model};
+pub use hub::is_local;
 pub use init::{Init, Spec, drawn, init};
 pub use lazy::{LazyTensor, Stacked, TensorSource};
 pub use pin::{Pinned, pin};

@@ -63,7 +63,7 @@ impl Form {
 pub(super) fn several(numbers: &[u8]) -> String {
     format!(
         "several labels a line (`{}`) are not supported; expected `path label`, or for parts of videos a CSV with the \
-         columns path, start_frame, num_frames, label",
+         columns path,start_frame,num_frames,label",
         shown(numbers.trim_ascii_start())
     )
 }
@@ -94,7 +94,11 @@ impl Forms {
             // A part that ends with its file is one.
             if frames(items, *index) != Some(start + frames_said) {
                 let text = numbers.map(|number| number.to_string()).join(" ");
-                let reason = format!("{}, which may also be meant by `start frames label`", several(text.as_bytes()));
+                let reason = format!(
+                    "`{text}` may be several labels of one video, which are not supported, or a part of it (start, \
+                     frames, label), and no file tells which. For parts, write a CSV with the columns \
+                     path,start_frame,num_frames,label; for labels, keep one a line"
+                );
                 return Err(wrong(path, *line, reason));
             }
         }
@@ -165,6 +169,6 @@ impl Forms {
 fn unclear(what: &str) -> String {
     format!(
         "{what}; expected `path frames label` with the frames of the whole file, `path start frames` with frames that it \
-         has, or a CSV with the columns path, start_frame, num_frames, label (several labels are not supported)"
+         has, or a CSV with the columns path,start_frame,num_frames,label (several labels are not supported)"
     )
 }

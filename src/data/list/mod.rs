@@ -32,6 +32,12 @@ pub(super) fn read(path: &Path, root: Option<&Path>) -> Result<(Items, Names)> {
     }
 }
 
+/// Why a list whose videos have no labels has none.
+pub(super) fn why_unlabelled(path: &Path) -> Result<String> {
+    let plain = || "its lines have no labels; expected `path label`".to_owned();
+    Ok(table::open(path)?.map_or_else(plain, |table| table.why_unlabelled()))
+}
+
 /// Whether a file's first bytes are text in UTF-16.
 pub(super) fn is_wide_text(start: &[u8]) -> bool {
     text::Encoding::of(start).is_wide()

@@ -80,6 +80,8 @@ const LONGEST_ROW: usize = 1 << 20;
 
 /// Where a table's columns are.
 struct Columns {
+    /// As the file writes them.
+    names: Vec<String>,
     path: usize,
     labels: Vec<(String, usize)>,
     start: Option<usize>,
@@ -148,7 +150,10 @@ impl Rows<'_> {
                 let reason = format!("the column `{}` may be in seconds or in frames: {advice}", names[column]);
                 Err(wrong(self.path, 1, reason))
             }
-            None => Ok(Some(Columns { path, labels, start, frames })),
+            None => {
+                let own = |column| String::from_utf8_lossy(trimmed(self.bytes(column))).into_owned();
+                Ok(Some(Columns { names: (0..self.fields).map(own).collect(), path, labels, start, frames }))
+            }
         }
     }
 
@@ -234,10 +239,19 @@ struct Labels {
 }
 
 impl Table<'_> {
+    /// Why it has no labels: what its columns are, and what they would be called.
+    pub fn why_unlabelled(&self) -> String {
+        let (columns, known) = (self.columns.names.join(", "), LABELS.join(", "));
+        match self.columns.labels.first() {
+            Some((column, _)) => format!("its column of labels, `{column}`, is empty"),
+            None => format!("none of its columns ({columns}) is one of labels; expected one that is called {known}"),
+        }
+    }
+
     /// The videos and, where labels have names, the names of classes.
     pub fn read(mut self, base: PathBuf) -> Result<(Items, Names)> {
         let (mut items, base) = (Items::new(base.clone()), Base(base));
-        let Columns { path, labels, start, frames } = self.columns;
+        let Columns { path, labels, start, frames, .. } = self.columns;
         let column = |(header, column)| {
             let (classes, ids) = (Classes::default(), Vec::new());
             Labels { header, column, classes, ids, several: None }

@@ -42,8 +42,8 @@ fn tables_are_read_by_their_header() {
     ];
     assert_eq!(set.items.iter().collect::<Vec<_>>(), expected);
     assert_eq!(set.classes, ["clap", "wave"]);
-    assert!(set.expect_labels(2).is_ok());
-    let error = set.expect_labels(1).unwrap_err().to_string();
+    assert!(set.expect_labels(Path::new("x"), 2).is_ok());
+    let error = set.expect_labels(Path::new("x"), 1).unwrap_err().to_string();
     assert!(error.contains("a,1.mp4: expected a label from 0 to 0, got 1"), "{error}");
     let set = open("path,class,start,frames\na.mp4,10,5,6\nb.mp4,2,,\nc.mp4,-1,,\n").unwrap();
     let expected = [
@@ -203,6 +203,12 @@ fn several_labels_are_refused_by_name() {
         let error = error_in(&dir, text);
         assert!(error.contains("list.txt, line") && error.contains("several labels"), "{text}: {error}");
     }
+    // What may be labels or a part is told by a table.
+    let error = error_in(&dir, "ten 1 2 3\n");
+    assert!(error.contains("or a part of it (start, frames, label)"), "{error}");
+    assert!(error.contains("path,start_frame,num_frames,label"), "{error}");
+    let table = b"path,start_frame,num_frames,label\nten,1,2,3\n";
+    assert_eq!(read_in(&dir, table), [entry("ten", Some(3), frames_from(1, 2))]);
     // Rising numbers that are all of a file from a start on are no labels.
     assert_eq!(
         read_in(&dir, b"ten 0 10 12\nten 4 6 7\n"),

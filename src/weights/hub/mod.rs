@@ -103,6 +103,16 @@ pub(super) fn local(path: &Path) -> Result<Option<Found>> {
     Download { name: &name, folder: &folder, net: Net::from_env() }.weights().map(Some)
 }
 
+/// Whether a path can be opened without a download: it names no repository, or one that the cache has.
+///
+/// # Errors
+/// A name of another form.
+pub fn is_local(path: &Path) -> Result<bool> {
+    let Some(text) = after_scheme(path) else { return Ok(true) };
+    let name = Name::parse(text)?;
+    Ok(cache::root().is_some_and(|root| cached(&name, &Folder::of(&root, &name.repository)).is_some()))
+}
+
 impl Found {
     fn new(name: &Name, folder: &Folder, commit: &str, file: &str) -> Found {
         let path = folder.snapshot(commit).join(file);
