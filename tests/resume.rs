@@ -320,7 +320,7 @@ fn a_start_that_fails_leaves_nothing() {
     tuning.args(["--input-size", "32", "--patch", "16", "--frames", "4", "--stride", "3"]);
     tuning.arg("--data").arg(dir.join("set/list.txt")).arg("--out").arg(&run);
     let text = failure(tuning.args(["--classes", "3"]));
-    assert!(text.contains("expected a label from 0 to 2") && !run.exists(), "{text}");
+    assert!(text.contains("there are 3 classes: say --classes") && !run.exists(), "{text}");
     // The corrected command is the next one.
     succeed(tuning.args(["--classes", "10"]));
 }

@@ -201,7 +201,7 @@ fn bad_input_is_named() {
         (vec!["--input-size", "33"], "--input-size: expected a multiple of the patch, 16, got 33"),
         (vec!["--student", "bass"], "unknown size `bass`"),
         (vec!["--image-teacher", &cut], "cut.safetensors"),
-        (vec!["--image-teacher-size", "64,2,2"], "blocks.1"),
+        (vec!["--image-teacher-size", "64,2,2"], "--image-teacher-size says 64,2,2, the file has 32,1,"),
         (vec!["--batch", "2000000"], "allows"),
         (vec!["--adapter", "no such GPU"], "no adapter matches `no such GPU`"),
     ] {
@@ -374,7 +374,7 @@ fn the_whole_pipeline_runs() {
     assert!(whole == ends(), "a run that was gone on with ends elsewhere");
 
     let text = failure(finetune("bad", &["--classes", "3"]).arg("--init").arg(weights("student")));
-    assert!(text.contains("expected a label from 0 to 2"), "{text}");
+    assert!(text.contains("there are 3 classes: say --classes"), "{text}");
     let text = failure(finetune("bad-init", &[]).arg("--init").arg(weights("image")));
     assert!(text.contains("expected a model of clips, got an MAE"), "{text}");
 }
