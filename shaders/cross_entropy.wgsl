@@ -1,6 +1,6 @@
 // Cross entropy of logits against soft labels, and its gradient; see src/op/cross_entropy.rs.
 #import index
-#import list_sum
+#import loss_total
 
 struct Params { samples: u32, classes: u32, slot: u32, scale: f32, gradient: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,13 +37,5 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     loss = row_sum_f32(local, loss);
     if row < params.samples && local % LANES == 0u {
         partial[row] = loss;
-    }
-}
-
-@compute @workgroup_size(LANES)
-fn total(@builtin(local_invocation_index) local: u32) {
-    let sum = list_sum(local, params.samples);
-    if local == 0u {
-        scalars[params.slot] += sum * params.scale;
     }
 }

@@ -20,15 +20,14 @@ use plan::{DIRECTION, LABELS, Part, SHAPE};
 use crate::config::{EncoderKind, PretrainKind};
 use crate::eval::probe::linear;
 use crate::gpu::Gpu;
-use crate::ranks::Ranks;
 use crate::study::configs::{Configs, Label};
 pub use crate::study::page::Figure;
 use crate::study::{self, io, write_set, write_whole};
 pub use crate::study::{Error, Progress};
-use crate::train::checkpoint::{Checkpoint, RunDir, Which};
+use crate::train::checkpoint::Which;
 use crate::train::log::{self, Validation};
 use crate::train::session::RunConfig;
-use crate::train::{self, Outcome, Reporter, distill, finetune, pretrain};
+use crate::train::{self, distill, finetune, pretrain};
 
 /// What a demo is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,14 +175,7 @@ impl Demo<'_> {
         name: &str,
         config: C,
         (steps, cost): (usize, Cost),
-        train: impl FnOnce(
-            &Arc<Gpu>,
-            &Ranks,
-            &C,
-            &RunDir,
-            Option<Checkpoint>,
-            &mut dyn Reporter,
-        ) -> Result<Outcome, train::Error>,
+        train: study::Train<C>,
     ) -> Result<PathBuf, Error> {
         let before = self.share();
         self.done += cost.of(steps);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::classifier::Pooling;
 use super::encoder::Family;
 use super::hf_config;
-use super::opened::Known;
+use super::known::Known;
 use crate::weights::stored::Stored;
 use crate::weights::{Description, Error, Kind, LazyTensor, Origin, Result, Tensors};
 

@@ -8,6 +8,7 @@ pub mod classifier;
 pub mod distill;
 pub mod encoder;
 mod hf_config;
+mod known;
 pub mod load;
 pub mod look;
 pub mod opened;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::beside::{Beside, run_config};
 use super::classifier::{ClassifierArch, Pooling};
 use super::encoder::Family;
+pub use super::known::Known;
 use super::{Grid, Vit, hf_config};
 use crate::op::layer_norm::EPS;
 use crate::weights::stored::{self, Stored};
@@ -34,21 +35,6 @@ const LAYERS: [&str; 9] = [
 ];
 /// What ST-MAE's blocks have beside them.
 const SEPARATE: [&str; 3] = ["attn.q.", "attn.k.", "attn.v."];
-
-/// A fact, and who says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known<T> {
-    /// The fact.
-    pub value: T,
-    /// Where it is from, for people: a flag, a file, the tensors, or that it is as published.
-    pub from: String,
-}
-
-impl<T> Known<T> {
-    pub(super) fn new(value: T, from: impl Into<String>) -> Self {
-        Known { value, from: from.into() }
-    }
-}
 
 /// Facts given by flags.
 #[derive(Debug, Clone, Copy, Default)]

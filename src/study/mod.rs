@@ -130,6 +130,10 @@ pub fn write_set(set: &Path, config: &SynthConfig, labels: &[&str]) -> Result<()
     Ok(())
 }
 
+/// What trains a kind of run: `train::distill::train` and the like.
+pub type Train<C> =
+    fn(&Arc<Gpu>, &Ranks, &C, &RunDir, Option<Checkpoint>, &mut dyn Reporter) -> Result<Outcome, train::Error>;
+
 /// Trains the run at `path` to its end, unless it is there; gives its directory.
 ///
 /// # Errors
@@ -140,14 +144,7 @@ pub fn train<C: RunConfig>(
     config: C,
     steps: usize,
     reporter: &mut dyn Reporter,
-    train: impl FnOnce(
-        &Arc<Gpu>,
-        &Ranks,
-        &C,
-        &RunDir,
-        Option<Checkpoint>,
-        &mut dyn Reporter,
-    ) -> Result<Outcome, train::Error>,
+    train: Train<C>,
 ) -> Result<RunDir, Error> {
     let Session { dir, config, from, notes } = Session::create_or_resume(path, config)?;
     notes.iter().for_each(|note| reporter.note(note));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::error::{io_error, malformed};
 use super::lazy::Bytes;
 use super::shards::{IN_FOLDER, shards};
+use super::wrap::Copies;
 use super::{LazyTensor, Result, Tensors, hf, hub, no_weights, pth, safetensors, wrap};
 
 /// In a checkpoint's folder.
@@ -31,16 +32,6 @@ pub struct Origin {
     pub others: Vec<String>,
     /// Tensors and objects that were passed over.
     pub passed: Vec<String>,
-}
-
-/// Which weights of a file are meant, where it has several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Copies {
-    /// The weights themselves; where a file has only their average, that.
-    #[default]
-    Plain,
-    /// Their average over steps (`model_ema`, `state_dict_ema`).
-    Averaged,
 }
 
 /// Reads every tensor of a weight file, under official names where they are Hugging Face's: safetensors, a PyTorch

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 pub use adopt::{Import, adopt};
 pub use describe::{Description, Kind, Stack, describe, published_heads};
 pub use error::{Error, Mismatch, Result};
-pub use file::{Copies, Origin, from_bytes, load, open, open_model};
+pub use file::{Origin, from_bytes, load, open, open_model};
 pub use hub::is_local;
 pub use init::{Init, Spec, drawn, init};
 pub use lazy::{LazyTensor, Stacked, TensorSource};
@@ -37,6 +37,7 @@ pub use pin::{Pinned, pin};
 pub use pth_write::save_pth;
 pub use safetensors::save;
 pub(crate) use safetensors::{check, encoded_size, sync_dir, write_to};
+pub use wrap::Copies;
 
 /// A tensor in host memory, row-major, f32 whatever its type in the file was.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::file::Copies;
 use super::stored::{self, Stored};
 use super::{Error, Result, Stacked, TensorSource, Tensors};
 
@@ -27,6 +26,16 @@ const OTHERS: [(&str, &str); 5] = [
     ("cls_head.fc_cls.", "head."),
     ("head.projection.", "head."),
 ];
+
+/// Which weights of a file are meant, where it has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Copies {
+    /// The weights themselves; where a file has only their average, that.
+    #[default]
+    Plain,
+    /// Their average over steps (`model_ema`, `state_dict_ema`).
+    Averaged,
+}
 
 /// A model taken out of a file.
 #[derive(Debug)]
